@@ -1,0 +1,93 @@
+"""Strict reading of YAML: an unknown key is an error that lists the known ones."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from loadgen.errors import InputError
+
+
+class StrictModel(BaseModel):
+    """A frozen configuration model that takes no key it does not know.
+
+    A renamed or misspelt key must fail, not quietly leave the default in force.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read the mapping in a YAML file.
+
+    Raises:
+        InputError: the file is missing, is not YAML, or holds no mapping.
+    """
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from error
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: is not valid YAML ({' '.join(str(error).split())})") from error
+    if not isinstance(document, dict):
+        raise InputError(f"{path}: holds {type(document).__name__}, want a mapping of keys to values")
+    return document
+
+
+def parse(model: type[Model], values: Mapping[str, Any], where: str) -> Model:
+    """Build `model` from plain values; `where` (a file name, say) opens every error message.
+
+    Raises:
+        InputError: with the first problem and the number of further ones.
+    """
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise InputError(f"{where}: {_describe(error, model)}") from error
+
+
+def _describe(error: ValidationError, model: type[BaseModel]) -> str:
+    """Say the first problem of a validation in one line, with the known keys where one is unknown."""
+    problems = error.errors()
+    first = problems[0]
+    place = ".".join(str(part) for part in first["loc"]) or "(top level)"
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    if first["type"] == "extra_forbidden":
+        known = _known_keys(model, first["loc"][:-1])
+        listed = f"; known keys: {', '.join(known)}" if known else ""
+        return f"unknown key '{place}'{listed}{more}"
+    if first["type"] == "missing":
+        return f"key '{place}' is missing; add it{more}"
+    message = first["msg"].removeprefix("Value error, ")
+    got = "" if first["type"] == "value_error" else f", got {first['input']!r}"
+    return f"'{place}': {message[0].lower()}{message[1:]}{got}{more}"
+
+
+def _known_keys(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
+    """Follow `path` through nested models and list the fields of the model found there."""
+    current: type[BaseModel] | None = model
+    for part in path:
+        if current is None:
+            return []
+        field = current.model_fields.get(str(part))
+        if field is None:
+            continue  # a list index, a mapping's key, or the tag of a union
+        current = _model_in(field.annotation, path)
+    return sorted(current.model_fields) if current else []
+
+
+def _model_in(annotation: Any, path: tuple[int | str, ...]) -> type[BaseModel] | None:
+    """Find the model inside an annotation such as `list[M]`, `M | None`, `dict[str, M]` or a tagged union."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    candidates = [found for part in getattr(annotation, "__args__", ()) if (found := _model_in(part, path))]
+    for candidate in candidates:
+        tags = {str(getattr(field.annotation, "__args__", ("",))[0]) for field in candidate.model_fields.values()}
+        if tags & {str(part) for part in path}:
+            return candidate
+    return candidates[0] if candidates else None
