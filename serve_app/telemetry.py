@@ -1,0 +1,136 @@
+"""What an engine replica reports of itself: load, KV use, tokens made, and the GPU's state where there is one."""
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from serve_app.traffic import EngineSample
+from serve_app.traffic_monitor import find_monitor
+
+PUSH_TIMEOUT_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class EngineLoad:
+    """An engine's state at one moment.
+
+    Attributes:
+        running: requests in the running batch.
+        waiting: requests that the engine holds back.
+        kv_cache_fraction: share of KV blocks in use, 0..1.
+        output_tokens_total: tokens made since the engine started.
+    """
+
+    running: int
+    waiting: int
+    kv_cache_fraction: float
+    output_tokens_total: int
+
+
+class GpuGauge:
+    """Memory and utilisation of the first GPU that this process sees; nothing where there is none."""
+
+    def __init__(self) -> None:
+        self._device: object | None = None
+        with contextlib.suppress(Exception):  # no driver, no GPU, no permission: all mean that there is nothing to read
+            import pynvml
+
+            pynvml.nvmlInit()
+            self._device = pynvml.nvmlDeviceGetHandleByIndex(_first_visible_gpu())
+
+    def read(self) -> tuple[float | None, float | None]:
+        """(share of memory in use, share of time busy), each 0..1 or None."""
+        if self._device is None:
+            return None, None
+        with contextlib.suppress(Exception):
+            import pynvml
+
+            memory = pynvml.nvmlDeviceGetMemoryInfo(self._device)
+            busy = pynvml.nvmlDeviceGetUtilizationRates(self._device)
+            return memory.used / memory.total, busy.gpu / 100
+        return None, None
+
+
+def _first_visible_gpu() -> int:
+    """NVML's index of the first GPU of CUDA_VISIBLE_DEVICES: NVML itself ignores that variable."""
+    first = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0]
+    return int(first) if first.isdigit() else 0
+
+
+class EngineReporter:
+    """Samples an engine once per interval, pushes the samples to the traffic monitor, keeps the last for Serve.
+
+    `start` is called in the replica's event loop when the engine is ready: the first push announces the replica.
+    A push never waits and never fails the replica: a lost sample is only a gap in a plot.
+    """
+
+    def __init__(self, app_name: str, replica_id: str, interval_s: float, read_load: Callable[[], EngineLoad]) -> None:
+        self._app_name = app_name
+        self._replica_id = replica_id
+        self._interval_s = interval_s
+        self._read_load = read_load
+        self._gpu = GpuGauge()
+        self._task: asyncio.Task[None] | None = None
+        self._tokens_at_last_sample = 0
+        self._sampled_at_s = time.time()
+        self._last: EngineSample | None = None
+
+    def start(self) -> None:
+        """Begin to report, from the running event loop."""
+        self._tokens_at_last_sample = self._read_load().output_tokens_total
+        self._sampled_at_s = time.time()
+        self._task = asyncio.get_running_loop().create_task(self._report_forever())
+
+    def stop(self) -> None:
+        """Report no more."""
+        if self._task is not None:
+            self._task.cancel()
+
+    def autoscaling_stats(self) -> dict[str, float]:
+        """The last sample as the numbers that `record_autoscaling_stats` gives to Serve."""
+        load = self._read_load()
+        return {
+            "running": load.running,
+            "waiting": load.waiting,
+            "kv_cache_fraction": load.kv_cache_fraction,
+            "tokens_per_s": self._last.tokens_per_s if self._last else 0.0,
+        }
+
+    def sample(self) -> EngineSample:
+        """Take a sample now; the next one's interval starts here."""
+        now_s = time.time()
+        load = self._read_load()
+        memory, busy = self._gpu.read()
+        self._last = EngineSample(
+            replica_id=self._replica_id,
+            time_s=now_s,
+            interval_s=now_s - self._sampled_at_s,
+            running=load.running,
+            waiting=load.waiting,
+            kv_cache_fraction=load.kv_cache_fraction,
+            output_tokens=load.output_tokens_total - self._tokens_at_last_sample,
+            gpu_memory_fraction=memory,
+            gpu_utilization_fraction=busy,
+        )
+        self._sampled_at_s = now_s
+        self._tokens_at_last_sample = load.output_tokens_total
+        return self._last
+
+    async def _report_forever(self) -> None:
+        monitor: Any | None = None
+        due_s = time.monotonic()
+        while True:
+            sample = self.sample()
+            try:
+                if monitor is None:
+                    monitor = await asyncio.to_thread(find_monitor, self._app_name)
+                if monitor is not None:
+                    await asyncio.wait_for(monitor.report_engine.remote(sample), PUSH_TIMEOUT_S)
+            except Exception:  # lost, slow or restarting monitor: look for it again at the next sample
+                monitor = None
+            due_s = max(due_s + self._interval_s, time.monotonic())
+            await asyncio.sleep(due_s - time.monotonic())

@@ -1,0 +1,234 @@
+"""The bookkeeping of what came in and what the fleet did: counts, samples, forecasts, decisions. No Ray, no clock.
+
+Instants are epoch seconds. Bin k of length bin_s is [k * bin_s, (k + 1) * bin_s), the same for everyone.
+"""
+
+import math
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autoscaler.decision_record import DecisionRecord
+from autoscaler.interface import ArrivalHistory, QueueSnapshot
+from forecasting.interface import Forecast
+
+Line = TypeVar("Line")
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSample:
+    """One line of a replica's report: its load, and what it made in the interval that ends at `time_s`.
+
+    Attributes:
+        time_s: epoch seconds.
+        output_tokens: made in [time_s - interval_s, time_s).
+        gpu_memory_fraction, gpu_utilization_fraction: 0..1; None where there is no NVIDIA GPU.
+    """
+
+    replica_id: str
+    time_s: float
+    interval_s: float
+    running: int
+    waiting: int
+    kv_cache_fraction: float
+    output_tokens: int
+    gpu_memory_fraction: float | None = None
+    gpu_utilization_fraction: float | None = None
+
+    @property
+    def tokens_per_s(self) -> float:
+        """Output tokens per second over the interval."""
+        return self.output_tokens / self.interval_s if self.interval_s > 0 else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class IngressReport:
+    """What the ingress tells the monitor, several times a second.
+
+    Attributes:
+        as_of_s: every arrival before this instant is in this report or in an earlier one.
+        arrivals: (service label, bin, requests) counted since the last report.
+        queued: the router's queue now, by service label.
+    """
+
+    as_of_s: float
+    arrivals: tuple[tuple[str, int, int], ...]
+    queued: Mapping[str, QueueSnapshot]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrafficView:
+    """What the policy's loop pulls once a period: the parts of a snapshot that Serve's controller does not know."""
+
+    arrivals: Mapping[str, ArrivalHistory]
+    queued: Mapping[str, QueueSnapshot]
+    samples: Mapping[str, EngineSample]
+    forecast: Mapping[str, Forecast] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """Lines that came since a cursor, and the cursor for the next time.
+
+    Attributes:
+        lost_lines: lines that were dropped before they were collected (the memory is bounded).
+    """
+
+    decisions: tuple[DecisionRecord, ...]
+    samples: tuple[EngineSample, ...]
+    cursor: tuple[int, int]
+    lost_lines: int
+
+
+class ArrivalCounter:
+    """Counts arrivals per service and bin between two reports; used by the ingress."""
+
+    def __init__(self, bin_s: float) -> None:
+        self._bin_s = bin_s
+        self._counts: dict[tuple[str, int], int] = {}
+
+    def count(self, service: str, now_s: float) -> None:
+        """Count one arrival."""
+        key = (service, math.floor(now_s / self._bin_s))
+        self._counts[key] = self._counts.get(key, 0) + 1
+
+    def take(self) -> tuple[tuple[str, int, int], ...]:
+        """The counts since the last call; they are then given away."""
+        counts, self._counts = self._counts, {}
+        return tuple((service, index, count) for (service, index), count in counts.items())
+
+
+class BoundedLog(Generic[Line]):
+    """The last lines of a log; a line's number never changes, so that a reader can go on where it stopped."""
+
+    def __init__(self, capacity: int) -> None:
+        self._lines: deque[Line] = deque(maxlen=capacity)
+        self._end = 0
+
+    def append(self, line: Line) -> None:
+        """Add a line; the oldest one is dropped when the log is full."""
+        self._lines.append(line)
+        self._end += 1
+
+    def since(self, cursor: int) -> tuple[tuple[Line, ...], int, int]:
+        """(lines from number `cursor` on, number of the next line, lines dropped in between)."""
+        first = self._end - len(self._lines)
+        skip = max(cursor - first, 0)
+        return tuple(self._lines)[skip:], self._end, max(first - cursor, 0)
+
+    def __iter__(self) -> Iterator[Line]:
+        return iter(self._lines)
+
+
+class TrafficLog:
+    """All that is known of one application's traffic, within bounded memory.
+
+    Args:
+        services: labels whose arrivals are kept.
+        bin_s: length of a bin.
+        kept_bins: complete bins that are kept.
+        kept_lines: decisions, and samples of all replicas, that are kept until they are collected.
+    """
+
+    def __init__(self, services: Sequence[str], bin_s: float, kept_bins: int, kept_lines: int = 200_000) -> None:
+        self.bin_s = bin_s
+        self._kept_bins = kept_bins
+        self._counts: dict[str, dict[int, int]] = {service: {} for service in services}
+        self._first_bin: int | None = None  # the first bin that was counted from its start
+        self._as_of_s = -math.inf
+        self._queued: Mapping[str, QueueSnapshot] = {}
+        self._latest_samples: dict[str, EngineSample] = {}
+        self._samples: BoundedLog[EngineSample] = BoundedLog(kept_lines)
+        self._decisions: BoundedLog[DecisionRecord] = BoundedLog(kept_lines)
+        self._forecasts: dict[str, Forecast] = {}
+
+    def start(self, now_s: float) -> None:
+        """An ingress counts from now on: the bin under way is not complete, the next one will be.
+
+        Also after an ingress was lost: what came in while none counted is unknown, so the history starts anew.
+        """
+        self._first_bin = math.ceil(now_s / self.bin_s)
+        self._as_of_s = now_s
+        for counts in self._counts.values():
+            counts.clear()
+
+    def add_report(self, report: IngressReport) -> None:
+        """Take in a report of the ingress."""
+        for service, index, requests in report.arrivals:
+            counts = self._counts[service]
+            counts[index] = counts.get(index, 0) + requests
+        self._as_of_s = max(self._as_of_s, report.as_of_s)
+        self._queued = report.queued
+        oldest = self._end_bin() - self._kept_bins
+        for counts in self._counts.values():
+            for index in [index for index in counts if index < oldest]:
+                del counts[index]
+
+    def add_sample(self, sample: EngineSample) -> None:
+        """Take in a replica's sample."""
+        self._samples.append(sample)
+        self._latest_samples[sample.replica_id] = sample
+
+    def add_decision(self, decision: DecisionRecord) -> None:
+        """Take in a decision of the policy."""
+        self._decisions.append(decision)
+
+    def set_forecasts(self, forecasts: Mapping[str, Forecast]) -> None:
+        """Replace the forecasts, by service label."""
+        self._forecasts = dict(forecasts)
+
+    def arrivals(self, start_s: float = -math.inf) -> dict[str, ArrivalHistory]:
+        """The complete bins that start at or after `start_s` and are still kept, by service label."""
+        end = self._end_bin()
+        if self._first_bin is None or end <= self._first_bin:
+            return {}
+        first = max(self._first_bin, end - self._kept_bins)
+        if start_s > -math.inf:
+            first = max(first, round(start_s / self.bin_s))
+        return {
+            service: ArrivalHistory(first * self.bin_s, self.bin_s, _counts_between(counts, first, end))
+            for service, counts in self._counts.items()
+        }
+
+    def view(self, now_s: float, history_bins: int, sample_age_s: float) -> TrafficView:
+        """What the policy may see now: at most `history_bins` bins, and samples not older than `sample_age_s`."""
+        self._latest_samples = {
+            replica_id: sample
+            for replica_id, sample in self._latest_samples.items()
+            if now_s - sample.time_s <= sample_age_s
+        }
+        return TrafficView(
+            arrivals=self.arrivals((self._end_bin() - history_bins) * self.bin_s),
+            queued=dict(self._queued),
+            samples=dict(self._latest_samples),
+            forecast=dict(self._forecasts) or None,
+        )
+
+    def collect(self, cursor: tuple[int, int] = (0, 0)) -> Collected:
+        """Decisions and samples since `cursor`, (0, 0) = all that are kept."""
+        decisions, decisions_end, lost_decisions = self._decisions.since(cursor[0])
+        samples, samples_end, lost_samples = self._samples.since(cursor[1])
+        return Collected(decisions, samples, (decisions_end, samples_end), lost_decisions + lost_samples)
+
+    def _end_bin(self) -> int:
+        """The first bin that is not complete."""
+        return math.floor(self._as_of_s / self.bin_s) if self._as_of_s > -math.inf else 0
+
+
+def _counts_between(counts: Mapping[int, int], first: int, end: int) -> NDArray[np.float64]:
+    """Counts of the bins [first, end), zero where none came."""
+    return np.array([counts.get(index, 0) for index in range(first, end)], dtype=np.float64)
+
+
+def sample_columns(samples: Iterable[EngineSample]) -> dict[str, list[object]]:
+    """Samples as columns named like the attributes of `EngineSample`."""
+    names = EngineSample.__slots__
+    columns: dict[str, list[object]] = {name: [] for name in names}
+    for sample in samples:
+        for name in names:
+            columns[name].append(getattr(sample, name))
+    return columns
