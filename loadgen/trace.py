@@ -1,10 +1,17 @@
-"""A trace: the requests that a service received, as columns."""
+"""A trace: the requests that a service received, as columns, and its own file format (Parquet)."""
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, replace
 from enum import IntEnum
+from pathlib import Path
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import ArrayLike, NDArray
+
+from loadgen.errors import InputError
 
 
 class Service(IntEnum):
@@ -51,3 +58,209 @@ class Trace:
     def __len__(self) -> int:
         """The number of requests."""
         return len(self.arrival_s)
+
+    def window(self, start_s: float, end_s: float) -> "Trace":
+        """The requests that arrive in [start_s, end_s), with the time counted from `start_s`.
+
+        A window that reaches past the recording ends where the recording ends.
+
+        Raises:
+            InputError: the window is empty or begins outside the recording.
+        """
+        end_s = min(end_s, self.duration_s)
+        if not 0 <= start_s < end_s:
+            raise InputError(
+                f"trace '{self.name}': no window from {start_s:g} s to {end_s:g} s in a recording of "
+                f"{self.duration_s:g} s; want 0 <= start < end"
+            )
+        first, last = np.searchsorted(self.arrival_s, [start_s, end_s])
+        return self._rows(slice(first, last))._timed(self.arrival_s[first:last] - start_s, end_s - start_s)
+
+    def sped_up(self, speed: float) -> "Trace":
+        """The same requests `speed` times faster: arrivals and duration are divided by it, nothing is lost.
+
+        Raises:
+            InputError: `speed` is not a positive number.
+        """
+        if not 0 < speed < np.inf:
+            raise InputError(f"trace '{self.name}': speed is {speed:g}, want a positive number")
+        return self._timed(self.arrival_s / speed, self.duration_s / speed)
+
+    def capped(self, max_prompt_tokens: int | None = None, max_output_tokens: int | None = None) -> "Trace":
+        """The same requests with longer prompts and outputs cut to these lengths; None = no limit.
+
+        Raises:
+            InputError: a limit is below 1.
+        """
+        for limit, what in ((max_prompt_tokens, "max_prompt_tokens"), (max_output_tokens, "max_output_tokens")):
+            if limit is not None and limit < 1:
+                raise InputError(f"trace '{self.name}': {what} is {limit}, want at least 1")
+        prompt_tokens, output_tokens = self.prompt_tokens, self.output_tokens
+        if max_prompt_tokens is not None:
+            prompt_tokens = np.minimum(prompt_tokens, min(max_prompt_tokens, _INT32_MAX)).astype(np.int32)
+        if max_output_tokens is not None:
+            output_tokens = np.minimum(output_tokens, min(max_output_tokens, _INT32_MAX)).astype(np.int32)
+        return replace(self, prompt_tokens=prompt_tokens, output_tokens=output_tokens)
+
+    def of_service(self, service: Service) -> "Trace":
+        """The requests of one service; the duration stays."""
+        return self._rows(self.service == service)
+
+    def _rows(self, rows: slice | NDArray[np.bool_]) -> "Trace":
+        return replace(self, **{column: getattr(self, column)[rows] for column in _COLUMNS})
+
+    def _timed(self, arrival_s: NDArray[np.float64], duration_s: float) -> "Trace":
+        """With new times. Rounding may push the last arrivals onto the end; they are kept just inside it."""
+        return replace(self, duration_s=duration_s, arrival_s=np.minimum(arrival_s, np.nextafter(duration_s, 0.0)))
+
+
+_INT32_MAX = int(np.iinfo(np.int32).max)
+_INT16_MAX = int(np.iinfo(np.int16).max)
+
+_COLUMNS: dict[str, type[np.generic]] = {
+    "arrival_s": np.float64,
+    "prompt_tokens": np.int32,
+    "output_tokens": np.int32,
+    "service": np.int8,
+    "model": np.int16,
+    "session": np.int64,
+}
+
+
+def make_trace(
+    name: str,
+    arrival_s: ArrayLike,
+    prompt_tokens: ArrayLike,
+    output_tokens: ArrayLike,
+    *,
+    duration_s: float,
+    service: ArrayLike = Service.CONVERSATION,
+    model: ArrayLike = 0,
+    session: ArrayLike | None = None,
+    model_names: tuple[str, ...] = ("unknown",),
+) -> Trace:
+    """Build a checked trace from columns; a single `service` or `model` holds for every request.
+
+    Args:
+        name: for titles and messages.
+        arrival_s: f64[n], non-decreasing, in [0, duration_s).
+        prompt_tokens, output_tokens: integers [n], >= 0.
+        duration_s: length of the recording.
+        service: values of `Service`.
+        model: indices into `model_names`.
+        session: integers [n]; None = every request is a session of its own.
+        model_names: one name per value of `model`.
+
+    Raises:
+        InputError: naming the first row (counted from 0) that breaks a rule.
+    """
+    arrival = np.asarray(arrival_s, dtype=np.float64)
+    rows = len(arrival)
+    columns: dict[str, NDArray[Any]] = {
+        "arrival_s": arrival,
+        "prompt_tokens": _integers(name, "prompt_tokens", prompt_tokens, rows, 0, _INT32_MAX),
+        "output_tokens": _integers(name, "output_tokens", output_tokens, rows, 0, _INT32_MAX),
+        "service": _integers(name, "service", service, rows, 0, len(Service) - 1),
+        "model": _integers(name, "model", model, rows, 0, min(len(model_names) - 1, _INT16_MAX)),
+        "session": np.arange(rows) if session is None else _integers(name, "session", session, rows),
+    }
+    _check_times(name, arrival, float(duration_s))
+    typed = {column: np.ascontiguousarray(values, dtype=_COLUMNS[column]) for column, values in columns.items()}
+    return Trace(name=name, duration_s=float(duration_s), model_names=tuple(model_names), **typed)
+
+
+def _integers(
+    name: str, column: str, values: ArrayLike, rows: int, low: int | None = None, high: int | None = None
+) -> NDArray[np.int64]:
+    """One column as integers of the trace's length, each in [low, high]."""
+    array = np.asarray(values)
+    if array.ndim == 0:
+        array = np.full(rows, array)
+    if array.shape != (rows,):
+        raise InputError(f"trace '{name}': {column} has {len(array)} rows, arrival_s has {rows}; want as many")
+    if rows and array.dtype.kind not in "iu":
+        raise InputError(f"trace '{name}': {column} holds {array.dtype}, want integers")
+    low = -(2**63) if low is None else low
+    high = 2**63 - 1 if high is None else high
+    outside = np.flatnonzero((array < low) | (array > high))
+    if len(outside):
+        row = outside[0]
+        raise InputError(f"trace '{name}': {column} is {array[row]} at row {row}, want {low} to {high}")
+    return array.astype(np.int64)
+
+
+def _check_times(name: str, arrival_s: NDArray[np.float64], duration_s: float) -> None:
+    """Arrivals are numbers, in order, and inside the recording."""
+    if not 0 < duration_s < np.inf:
+        raise InputError(f"trace '{name}': duration_s is {duration_s:g}, want a positive number of seconds")
+    outside = np.flatnonzero(~((arrival_s >= 0) & (arrival_s < duration_s)))
+    if len(outside):
+        row = outside[0]
+        raise InputError(
+            f"trace '{name}': arrival_s is {arrival_s[row]!s} s at row {row}, want 0 to below the duration of "
+            f"{duration_s!s} s"
+        )
+    backward = np.flatnonzero(np.diff(arrival_s) < 0)
+    if len(backward):
+        row = backward[0] + 1
+        raise InputError(
+            f"trace '{name}': arrival_s goes backward at row {row} ({arrival_s[row - 1]!s} s, then "
+            f"{arrival_s[row]!s} s); sort the trace first"
+        )
+
+
+_METADATA_KEY = b"burstscale.trace"
+_FORMAT_VERSION = 1
+
+
+def save_trace(trace: Trace, path: Path) -> None:
+    """Write a trace as Parquet: one row per request, the rest in the schema's metadata. Same trace, same bytes.
+
+    Raises:
+        InputError: the file exists already, or cannot be written.
+    """
+    about = {
+        "format_version": _FORMAT_VERSION,
+        "name": trace.name,
+        "duration_s": trace.duration_s,
+        "model_names": list(trace.model_names),
+        "services": list(SERVICE_LABELS),
+    }
+    table = pa.table({column: getattr(trace, column) for column in _COLUMNS})
+    table = table.replace_schema_metadata({_METADATA_KEY: json.dumps(about).encode()})
+    try:
+        with path.open("xb") as file:
+            pq.write_table(table, file, compression="zstd")
+    except FileExistsError as error:
+        raise InputError(f"{path}: exists already; name another file or remove it") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror}); check the folder") from error
+
+
+def load_trace(path: Path) -> Trace:
+    """Read a trace that `save_trace` wrote, exactly as it was.
+
+    Raises:
+        InputError: the file is unreadable, not Parquet, of another origin, or of a later format version.
+    """
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise InputError(f"{path}: cannot be read as Parquet ({str(error).splitlines()[0]})") from error
+    metadata = (table.schema.metadata or {}).get(_METADATA_KEY)
+    if metadata is None:
+        raise InputError(
+            f"{path}: is Parquet but no trace (columns: {', '.join(table.column_names)}); "
+            "a trace file is made by `burstscale trace convert` or `trace make`"
+        )
+    about = json.loads(metadata)
+    if about["format_version"] != _FORMAT_VERSION:
+        raise InputError(
+            f"{path}: has trace format version {about['format_version']}, this program reads version "
+            f"{_FORMAT_VERSION}; convert the trace again from its source"
+        )
+    missing = [column for column in _COLUMNS if column not in table.column_names]
+    if missing:
+        raise InputError(f"{path}: column '{missing[0]}' is missing; it was changed after `burstscale` wrote it")
+    columns = {column: table[column].to_numpy() for column in _COLUMNS}
+    return make_trace(about["name"], duration_s=about["duration_s"], model_names=tuple(about["model_names"]), **columns)

@@ -1,0 +1,208 @@
+"""Traces keep their requests through cutting, speeding up and saving."""
+
+import itertools
+from dataclasses import fields, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loadgen.errors import InputError
+from loadgen.trace import Service, Trace, load_trace, make_trace, save_trace
+
+
+def small_trace() -> Trace:
+    return make_trace(
+        "small",
+        [0.0, 0.5, 0.5, 3.25, 9.999],
+        [10, 20, 0, 40, 50],
+        [1, 2, 0, 4, 5],
+        duration_s=10.0,
+        service=[0, 1, 0, 1, 0],
+        model=[0, 1, 1, 0, 1],
+        session=[7, 8, 7, 2**40, -3],
+        model_names=("ChatGPT", "GPT-4"),
+    )
+
+
+@st.composite
+def traces(draw: st.DrawFn) -> Trace:
+    duration_s = draw(st.floats(1e-3, 1e7))
+    shares = draw(st.lists(st.floats(0, 1, exclude_max=True), max_size=30))
+    arrivals = np.minimum(np.sort(np.array(shares)) * duration_s, np.nextafter(duration_s, 0))
+    rows = len(shares)
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    return make_trace(
+        draw(st.text()),
+        arrivals,
+        rng.integers(0, 2**31, rows),
+        rng.integers(0, 2**31, rows),
+        duration_s=duration_s,
+        service=rng.integers(0, 2, rows),
+        model=rng.integers(0, 3, rows),
+        session=rng.integers(-(2**63), 2**63 - 1, rows),
+        model_names=("a", draw(st.text()), "c"),
+    )
+
+
+def assert_same(one: Trace, other: Trace) -> None:
+    for field in fields(Trace):
+        left, right = getattr(one, field.name), getattr(other, field.name)
+        if isinstance(left, np.ndarray):
+            assert left.dtype == right.dtype, field.name
+            assert left.tobytes() == right.tobytes(), field.name
+        else:
+            assert left == right, field.name
+
+
+@given(traces())
+def test_a_trace_comes_back_from_its_file_bit_by_bit_and_saves_to_the_same_bytes(
+    tmp_path_factory: pytest.TempPathFactory, trace: Trace
+) -> None:
+    folder = tmp_path_factory.mktemp("traces")
+    save_trace(trace, folder / "one.parquet")
+    save_trace(trace, folder / "two.parquet")
+    assert_same(load_trace(folder / "one.parquet"), trace)
+    assert (folder / "one.parquet").read_bytes() == (folder / "two.parquet").read_bytes()
+
+
+@given(traces(), st.lists(st.floats(0, 1), max_size=5))
+def test_windows_that_tile_a_trace_recompose_it(trace: Trace, cuts: list[float]) -> None:
+    edges = sorted({0.0, *(cut * trace.duration_s for cut in cuts), trace.duration_s})
+    windows = [trace.window(start, end) for start, end in itertools.pairwise(edges)]
+    assert sum(len(window) for window in windows) == len(trace)
+    assert np.isclose(sum(window.duration_s for window in windows), trace.duration_s)
+    for column in ("prompt_tokens", "output_tokens", "service", "model", "session"):
+        joined = np.concatenate([getattr(window, column) for window in windows])
+        assert np.array_equal(joined, getattr(trace, column)), column
+    joined_s = np.concatenate([window.arrival_s + edge for window, edge in zip(windows, edges, strict=False)])
+    np.testing.assert_allclose(joined_s, trace.arrival_s, rtol=1e-12, atol=1e-12 * trace.duration_s)
+    assert all(np.all((window.arrival_s >= 0) & (window.arrival_s < window.duration_s)) for window in windows)
+
+
+@given(traces(), st.floats(1e-3, 1e6))
+def test_speeding_up_keeps_every_request_and_scales_time(trace: Trace, speed: float) -> None:
+    faster = trace.sped_up(speed)
+    assert len(faster) == len(trace)
+    assert faster.duration_s == trace.duration_s / speed
+    np.testing.assert_allclose(faster.arrival_s * speed, trace.arrival_s, rtol=1e-12, atol=1e-300)
+    assert np.all(faster.arrival_s < faster.duration_s)
+    assert np.all(np.diff(faster.arrival_s) >= 0)
+
+
+@given(traces(), st.integers(1, 2**40), st.integers(1, 2**31))
+def test_capping_bounds_the_tokens_and_leaves_shorter_requests_alone(trace: Trace, prompt: int, output: int) -> None:
+    capped = trace.capped(prompt, output)
+    assert np.array_equal(capped.prompt_tokens, [min(int(tokens), prompt) for tokens in trace.prompt_tokens])
+    assert np.array_equal(capped.output_tokens, [min(int(tokens), output) for tokens in trace.output_tokens])
+    assert capped.prompt_tokens.dtype == np.int32
+    assert_same(trace.capped(None, None), trace)
+
+
+@given(traces())
+def test_the_services_of_a_trace_add_up_to_it(trace: Trace) -> None:
+    parts = [trace.of_service(service) for service in Service]
+    assert sum(len(part) for part in parts) == len(trace)
+    for service, part in zip(Service, parts, strict=True):
+        assert np.all(part.service == service)
+        assert part.duration_s == trace.duration_s
+
+
+def test_a_window_is_half_open_and_counts_from_its_start() -> None:
+    window = small_trace().window(0.5, 3.25)
+    assert window.arrival_s.tolist() == [0.0, 0.0]
+    assert window.prompt_tokens.tolist() == [20, 0]
+    assert window.duration_s == 2.75
+
+
+def test_a_window_past_the_end_stops_at_the_end() -> None:
+    assert small_trace().window(3.0, 1e9).duration_s == 7.0
+
+
+@pytest.mark.parametrize(("start_s", "end_s"), [(5, 5), (6, 5), (-1, 5), (10, 20), (float("nan"), 5)])
+def test_a_window_without_time_is_refused(start_s: float, end_s: float) -> None:
+    with pytest.raises(InputError, match="trace 'small': no window from"):
+        small_trace().window(start_s, end_s)
+
+
+@pytest.mark.parametrize("speed", [0.0, -1.0, float("inf"), float("nan")])
+def test_a_speed_that_is_no_positive_number_is_refused(speed: float) -> None:
+    with pytest.raises(InputError, match="want a positive number"):
+        small_trace().sped_up(speed)
+
+
+def test_a_cap_below_one_token_is_refused() -> None:
+    with pytest.raises(InputError, match="max_output_tokens is 0, want at least 1"):
+        small_trace().capped(None, 0)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"arrival_s": [0.0, 3.0, 1.0]}, r"arrival_s goes backward at row 2 \(3.0 s, then 1.0 s\); sort"),
+        ({"arrival_s": [0.0, 3.0, 10.0]}, "arrival_s is 10.0 s at row 2, want 0 to below the duration of 10.0 s"),
+        ({"arrival_s": [-1.0, 3.0, 4.0]}, "arrival_s is -1.0 s at row 0"),
+        ({"arrival_s": [0.0, float("nan"), 4.0]}, "arrival_s is nan s at row 1"),
+        ({"prompt_tokens": [1, -2, 3]}, "prompt_tokens is -2 at row 1, want 0 to"),
+        ({"prompt_tokens": [1, 2]}, "prompt_tokens has 2 rows, arrival_s has 3"),
+        ({"output_tokens": [1, 2, 2**31]}, "output_tokens is 2147483648 at row 2"),
+        ({"output_tokens": [1.5, 2.0, 3.0]}, "output_tokens holds float64, want integers"),
+        ({"service": [0, 2, 0]}, "service is 2 at row 1, want 0 to 1"),
+        ({"model": [0, 0, 1]}, "model is 1 at row 2, want 0 to 0"),
+        ({"duration_s": float("inf")}, "duration_s is inf, want a positive number"),
+    ],
+)
+def test_a_broken_column_is_refused_with_its_row(change: dict[str, object], message: str) -> None:
+    columns: dict[str, object] = {
+        "arrival_s": [0.0, 1.0, 2.0],
+        "prompt_tokens": [1, 2, 3],
+        "output_tokens": [1, 2, 3],
+        "duration_s": 10.0,
+    }
+    with pytest.raises(InputError, match=f"trace 'bad': {message}"):
+        make_trace("bad", **{**columns, **change})  # type: ignore[arg-type]
+
+
+def test_a_request_without_a_session_is_one_of_its_own() -> None:
+    trace = make_trace("plain", [0.0, 1.0], [1, 1], [1, 1], duration_s=2.0)
+    assert trace.session.tolist() == [0, 1]
+    assert trace.service.tolist() == [Service.CONVERSATION] * 2
+
+
+def test_a_saved_trace_is_never_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "trace.parquet"
+    save_trace(small_trace(), path)
+    with pytest.raises(InputError, match="exists already"):
+        save_trace(replace(small_trace(), name="other"), path)
+    assert load_trace(path).name == "small"
+
+
+def test_a_foreign_parquet_file_is_named_as_such(tmp_path: Path) -> None:
+    path = tmp_path / "sales.parquet"
+    pq.write_table(pa.table({"price": [1.0]}), path)
+    with pytest.raises(InputError, match=r"sales.parquet: is Parquet but no trace \(columns: price\)"):
+        load_trace(path)
+
+
+def test_a_trace_of_a_later_format_version_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "late.parquet"
+    save_trace(small_trace(), path)
+    table = pq.read_table(path)
+    metadata = {
+        key: value.replace(b'"format_version": 1', b'"format_version": 9')
+        for key, value in table.schema.metadata.items()
+    }
+    pq.write_table(table.replace_schema_metadata(metadata), path)
+    with pytest.raises(InputError, match="trace format version 9, this program reads version 1"):
+        load_trace(path)
+
+
+def test_files_that_hold_no_parquet_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "text.parquet").write_text("hello")
+    for path in (tmp_path / "text.parquet", tmp_path / "absent.parquet"):
+        with pytest.raises(InputError, match="cannot be read as Parquet"):
+            load_trace(path)
