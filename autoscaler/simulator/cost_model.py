@@ -1,0 +1,118 @@
+"""How long an engine step takes, and the hardware profiles that say so."""
+
+from pathlib import Path
+from typing import NamedTuple, Self
+
+from pydantic import NonNegativeFloat, PositiveInt, model_validator
+
+from autoscaler.interface import HardwareProfile
+from autoscaler.simulator.compiled import compiled
+from loadgen.errors import InputError
+from loadgen.strict_config import StrictModel, parse, read_yaml
+
+HARDWARE_FOLDER = Path(__file__).parents[2] / "configs" / "hardware"
+
+
+class StepCosts(NamedTuple):
+    """The coefficients of a profile as compiled code takes them; names and units are those of `HardwareProfile`."""
+
+    fixed_s: float
+    memory_s: float
+    token_s: float
+    sequence_s: float
+    kv_token_s: float
+    prefill_context_s: float
+    host_s: float
+
+
+def step_costs(hardware: HardwareProfile) -> StepCosts:
+    """The step-time coefficients of `hardware`."""
+    return StepCosts(*(float(getattr(hardware, name)) for name in StepCosts._fields))
+
+
+@compiled
+def step_seconds(costs: StepCosts, prefill_tokens: int, prefill_context: float, decodes: int, kv_tokens: int) -> float:
+    """Seconds of one step; see `step_duration_s`.
+
+    A step reads the weights once, whatever its batch (`memory_s`), unless computing takes longer (`token_s` a
+    token): the roofline. Attention comes on top, linear in what it reads.
+    """
+    dense_s = max(costs.memory_s, costs.token_s * (prefill_tokens + decodes))
+    attention_s = costs.kv_token_s * kv_tokens + costs.prefill_context_s * prefill_context
+    return costs.fixed_s + dense_s + costs.sequence_s * decodes + attention_s + costs.host_s
+
+
+def step_duration_s(
+    hardware: HardwareProfile,
+    prefill_chunks: tuple[tuple[int, int], ...] = (),
+    decode_contexts: tuple[int, ...] = (),
+) -> float:
+    """How long one step takes that does these prefill chunks and decodes these sequences.
+
+    A chunk of n tokens after `before` tokens attends to before + n / 2 tokens on average: it counts
+    n * (before + n / 2). Worked example: 512 tokens after 1024 are 512 * 1280 = 655,360.
+
+    Args:
+        prefill_chunks: (tokens in this step, tokens computed before it) of each sequence in prefill.
+        decode_contexts: tokens that each decoding sequence attends to, its newest token included.
+    """
+    return step_seconds(
+        step_costs(hardware),
+        sum(tokens for tokens, _ in prefill_chunks),
+        float(sum(tokens * (before + tokens / 2) for tokens, before in prefill_chunks)),
+        len(decode_contexts),
+        sum(decode_contexts),
+    )
+
+
+class HardwareFile(StrictModel):
+    """A file of configs/hardware; the keys are the fields of `HardwareProfile`."""
+
+    name: str
+    source: str
+    fixed_s: NonNegativeFloat
+    memory_s: NonNegativeFloat
+    token_s: NonNegativeFloat
+    sequence_s: NonNegativeFloat
+    kv_token_s: NonNegativeFloat
+    prefill_context_s: NonNegativeFloat
+    host_s: NonNegativeFloat
+    kv_cache_tokens: PositiveInt
+    block_tokens: PositiveInt
+    max_sequences: PositiveInt
+    max_batched_tokens: PositiveInt
+    max_model_tokens: PositiveInt
+
+    @model_validator(mode="after")
+    def _check_step_takes_time(self) -> Self:
+        if self.fixed_s + self.memory_s + self.token_s + self.host_s == 0:
+            raise ValueError("a step takes no time: fixed_s, memory_s, token_s and host_s are all 0; want one above 0")
+        return self
+
+    @model_validator(mode="after")
+    def _check_two_blocks(self) -> Self:
+        if self.kv_cache_tokens < 2 * self.block_tokens:
+            raise ValueError(
+                f"kv_cache_tokens must hold at least 2 blocks of block_tokens, "
+                f"got {self.kv_cache_tokens} and {self.block_tokens}"
+            )
+        return self
+
+
+def known_hardware() -> list[str]:
+    """The names of the profiles in configs/hardware, sorted."""
+    return sorted(path.stem for path in HARDWARE_FOLDER.glob("*.yaml"))
+
+
+def load_hardware(name_or_path: str | Path) -> HardwareProfile:
+    """The hardware profile of that name in configs/hardware, or in that YAML file.
+
+    Raises:
+        InputError: there is no such profile, or its file is wrong.
+    """
+    text = str(name_or_path)
+    is_path = text.endswith((".yaml", ".yml")) or "/" in text
+    path = Path(text) if is_path else HARDWARE_FOLDER / f"{text}.yaml"
+    if not is_path and not path.is_file():
+        raise InputError(f"unknown hardware '{text}'; known: {', '.join(known_hardware())}, or give a path to a YAML")
+    return HardwareProfile(**parse(HardwareFile, read_yaml(path), str(path)).model_dump())
