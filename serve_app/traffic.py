@@ -50,11 +50,13 @@ class IngressReport:
     """What the ingress tells the monitor, several times a second.
 
     Attributes:
+        sequence: 1, 2, ... since the ingress started; a report that is sent again keeps its number.
         as_of_s: every arrival before this instant is in this report or in an earlier one.
         arrivals: (service label, bin, requests) counted since the last report.
         queued: the router's queue now, by service label.
     """
 
+    sequence: int
     as_of_s: float
     arrivals: tuple[tuple[str, int, int], ...]
     queued: Mapping[str, QueueSnapshot]
@@ -140,6 +142,7 @@ class TrafficLog:
         self._counts: dict[str, dict[int, int]] = {service: {} for service in services}
         self._first_bin: int | None = None  # the first bin that was counted from its start
         self._as_of_s = -math.inf
+        self._last_sequence = 0
         self._queued: Mapping[str, QueueSnapshot] = {}
         self._latest_samples: dict[str, EngineSample] = {}
         self._samples: BoundedLog[EngineSample] = BoundedLog(kept_lines)
@@ -153,11 +156,16 @@ class TrafficLog:
         """
         self._first_bin = math.ceil(now_s / self.bin_s)
         self._as_of_s = now_s
+        self._last_sequence = 0
+        self._forecasts = {}
         for counts in self._counts.values():
             counts.clear()
 
     def add_report(self, report: IngressReport) -> None:
-        """Take in a report of the ingress."""
+        """Take in a report of the ingress; one that was taken in already is ignored."""
+        if report.sequence <= self._last_sequence:
+            return
+        self._last_sequence = report.sequence
         for service, index, requests in report.arrivals:
             counts = self._counts[service]
             counts[index] = counts.get(index, 0) + requests
