@@ -6,7 +6,6 @@ from typing import NamedTuple, Self
 from pydantic import NonNegativeFloat, PositiveInt, model_validator
 
 from autoscaler.interface import HardwareProfile
-from autoscaler.simulator.compiled import compiled
 from loadgen.errors import InputError
 from loadgen.strict_config import StrictModel, parse, read_yaml
 
@@ -30,7 +29,6 @@ def step_costs(hardware: HardwareProfile) -> StepCosts:
     return StepCosts(*(float(getattr(hardware, name)) for name in StepCosts._fields))
 
 
-@compiled
 def step_seconds(costs: StepCosts, prefill_tokens: int, prefill_context: float, decodes: int, kv_tokens: int) -> float:
     """Seconds of one step; see `step_duration_s`.
 
