@@ -202,12 +202,6 @@ def backtest_trace(
     Raises:
         InputError: a name, a parameter or a number is wrong, or the trace is too short for what is asked.
     """
-    if not (horizon_s > 0 and math.isfinite(horizon_s)):
-        raise InputError(f"backtest: horizon_s must be a positive number of seconds, got {horizon_s}")
-    if not 0 <= warm_up_fraction < 1 or most_origins < 1:
-        raise InputError(
-            f"backtest: want 0 <= warm_up_fraction < 1 and most_origins >= 1, got {warm_up_fraction} and {most_origins}"
-        )
     params = dict(params or {})
 
     def new(name: str, **parameters: Any) -> Callable[[], Forecaster]:
@@ -216,17 +210,12 @@ def backtest_trace(
     new(forecaster, **params)()  # a wrong name or parameter is told before a long trace is counted
     results = []
     for label, series in _series(trace, bin_s, service, quantity).items():
-        warm_up_bins = int(warm_up_fraction * len(series))
-        bins = {
-            "horizon_bins": math.ceil(horizon_s / bin_s - _ROUNDING),
-            "warm_up_bins": warm_up_bins,
-            "stride_bins": max(1, math.ceil((len(series) - warm_up_bins) / most_origins)),
-        }
-        result = backtest(series, new(forecaster, **params), **bins)
+        plan = _plan(len(series), bin_s, horizon_s, warm_up_fraction, most_origins)
+        result = backtest(series, new(forecaster, **params), **plan)
         gains: dict[tuple[float, int], Gain] = {}
         if (forecaster, params) != (REFERENCE_FORECASTER, {}):
-            reference = backtest(series, new(REFERENCE_FORECASTER), **bins)
-            gains = _gains(result, reference, rng)
+            reference = backtest(series, new(REFERENCE_FORECASTER), **plan)
+            gains = _gains(result, reference, plan["stride_bins"], rng)
         results.append(ServiceBacktest(label, quantity, forecaster, params, result, gains))
     return tuple(results)
 
@@ -236,17 +225,35 @@ def rows_as_json(rows: Sequence[BacktestRow]) -> list[dict[str, Any]]:
     return [_finite(asdict(row)) for row in rows]
 
 
+def _plan(bins: int, bin_s: float, horizon_s: float, warm_up_fraction: float, most_origins: int) -> dict[str, int]:
+    """The horizon, the warm-up and the stride for a series of so many bins."""
+    if not (horizon_s > 0 and math.isfinite(horizon_s)):
+        raise InputError(f"backtest: horizon_s must be a positive number of seconds, got {horizon_s}")
+    if not 0 <= warm_up_fraction < 1 or most_origins < 1:
+        raise InputError(
+            f"backtest: want 0 <= warm_up_fraction < 1 and most_origins >= 1, got {warm_up_fraction} and {most_origins}"
+        )
+    warm_up_bins = int(warm_up_fraction * bins)
+    return {
+        "horizon_bins": math.ceil(horizon_s / bin_s - _ROUNDING),
+        "warm_up_bins": warm_up_bins,
+        "stride_bins": math.ceil((bins - warm_up_bins) / most_origins),
+    }
+
+
 def _gains(
-    result: BacktestResult, reference: BacktestResult, rng: np.random.Generator
+    result: BacktestResult, reference: BacktestResult, stride_bins: int, rng: np.random.Generator
 ) -> dict[tuple[float, int], Gain]:
     """The gain for each level and lead. Both must be of the same origins."""
-    ours, theirs = result.losses(), reference.losses()
-    shape = ours.shape
+    origins, levels, leads = result.values.shape
     # Forecasts whose horizons overlap err together: a block holds at least one horizon's worth of origins.
-    stride_bins = int(result.origins[1] - result.origins[0]) if len(result.origins) > 1 else 1
-    overlapping = math.ceil(shape[2] / stride_bins)
-    gains = gain_over(ours.reshape(shape[0], -1), theirs.reshape(shape[0], -1), rng=rng, least_block=overlapping)
-    keys = [(level, lead + 1) for level in result.levels.tolist() for lead in range(shape[2])]
+    gains = gain_over(
+        result.losses().reshape(origins, levels * leads),
+        reference.losses().reshape(origins, levels * leads),
+        rng=rng,
+        least_block=math.ceil(leads / stride_bins),
+    )
+    keys = [(level, lead + 1) for level in result.levels.tolist() for lead in range(leads)]
     return dict(zip(keys, gains, strict=True))
 
 
