@@ -1,0 +1,119 @@
+"""A tiny Llama without weights: real vLLM runs it on a CPU with `load_format: dummy`.
+
+Its tokenizer counts words: one word, whichever it is, is one token, and the chat template adds none. So the token
+counts that a trace asks for are exact. The files are plain JSON, written without the transformers library.
+"""
+
+import json
+from itertools import product
+from pathlib import Path
+from typing import Any, Final
+
+from loadgen.errors import InputError
+
+UNKNOWN_TOKEN: Final = "<unk>"
+END_TOKEN: Final = "</s>"
+MAX_MODEL_TOKENS: Final = 2048
+
+_CONSONANTS: Final = "bdfghjklmnprstvz"
+_VOWELS: Final = "aeiou"
+_VOCABULARY_WORDS: Final = 4094  # with the two special tokens 4096, a multiple of what vLLM pads embeddings to
+
+
+def make_tiny_model(folder: Path) -> None:
+    """Write the model's configuration and tokenizer into `folder`, which is made if it is missing.
+
+    Raises:
+        InputError: `folder` is a file, or holds something already; nothing is overwritten.
+    """
+    if folder.is_file():
+        raise InputError(f"{folder}: is a file, want a new or an empty folder; choose another path")
+    if folder.is_dir() and (found := sorted(path.name for path in folder.iterdir())):
+        raise InputError(f"{folder}: holds {found[0]} already, want a new or an empty folder; choose another path")
+    vocabulary = tiny_vocabulary()
+    files = {
+        "config.json": _model_config(vocabulary),
+        "generation_config.json": {"eos_token_id": vocabulary[END_TOKEN]},
+        "tokenizer.json": _tokenizer(vocabulary),
+        "tokenizer_config.json": _tokenizer_config(),
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            (folder / name).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written ({error.strerror}); choose another path") from error
+
+
+def tiny_vocabulary() -> dict[str, int]:
+    """Token ids by word: the special tokens, then made-up words of two syllables.
+
+    A word outside it counts as one unknown token. Prompts must hold many different words of the vocabulary, or the
+    engine's prefix cache finds that they begin alike.
+    """
+    syllables = ["".join(pair) for pair in product(_CONSONANTS, _VOWELS)]
+    words = ["".join(pair) for pair in product(syllables, repeat=2)][:_VOCABULARY_WORDS]
+    return {word: token for token, word in enumerate([UNKNOWN_TOKEN, END_TOKEN, *words])}
+
+
+def _model_config(vocabulary: dict[str, int]) -> dict[str, Any]:
+    """Two layers of a Llama: small enough that a laptop's core makes hundreds of tokens a second."""
+    return {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "head_dim": 32,  # the smallest that vLLM's attention for CPUs takes
+        "hidden_act": "silu",
+        "rms_norm_eps": 1e-5,
+        "max_position_embeddings": MAX_MODEL_TOKENS,
+        "vocab_size": len(vocabulary),
+        "eos_token_id": vocabulary[END_TOKEN],
+        "bos_token_id": None,
+        "tie_word_embeddings": False,
+        "torch_dtype": "float32",
+    }
+
+
+def _tokenizer(vocabulary: dict[str, int]) -> dict[str, Any]:
+    """The tokenizer as the `tokenizers` library reads it: split at white space, look the word up.
+
+    `single_word` keeps a special token that is part of a longer word from splitting that word.
+    """
+    return {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": [
+            {
+                "id": vocabulary[token],
+                "content": token,
+                "single_word": True,
+                "lstrip": False,
+                "rstrip": False,
+                "normalized": False,
+                "special": True,
+            }
+            for token in (UNKNOWN_TOKEN, END_TOKEN)
+        ],
+        "normalizer": None,
+        "pre_tokenizer": {"type": "WhitespaceSplit"},
+        "post_processor": None,
+        "decoder": None,
+        "model": {"type": "WordLevel", "vocab": vocabulary, "unk_token": UNKNOWN_TOKEN},
+    }
+
+
+def _tokenizer_config() -> dict[str, Any]:
+    """How transformers loads the tokenizer. The chat template joins the contents and adds no word of its own."""
+    return {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "unk_token": UNKNOWN_TOKEN,
+        "eos_token": END_TOKEN,
+        "model_max_length": MAX_MODEL_TOKENS,
+        "clean_up_tokenization_spaces": False,
+        "chat_template": "{% for message in messages %}{{ message['content'] }}{{ '\\n' }}{% endfor %}",
+    }
