@@ -41,7 +41,9 @@ DEFAULT_SERVICE: Mapping[Endpoint, str] = {"chat": "conversation", "completions"
 class Ingress:
     """The ingress deployment: one replica, so that one queue sees every request."""
 
-    async def __init__(self, config: AppConfig, max_model_tokens: int | None, engine: DeploymentHandle) -> None:
+    async def __init__(  # type: ignore[misc]  # Serve awaits it, in the loop that serves requests
+        self, config: AppConfig, max_model_tokens: int | None, engine: DeploymentHandle
+    ) -> None:
         self._config = config
         self._max_model_tokens = max_model_tokens
         self._engine = engine.options(method_name="generate", stream=True)

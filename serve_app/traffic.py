@@ -64,8 +64,13 @@ class IngressReport:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrafficView:
-    """What the policy's loop pulls once a period: the parts of a snapshot that Serve's controller does not know."""
+    """What the policy's loop pulls once a period: the parts of a snapshot that Serve's controller does not know.
 
+    Attributes:
+        as_of_s: when the ingress reported last; -inf = never.
+    """
+
+    as_of_s: float
     arrivals: Mapping[str, ArrivalHistory]
     queued: Mapping[str, QueueSnapshot]
     samples: Mapping[str, EngineSample]
@@ -210,6 +215,7 @@ class TrafficLog:
             if now_s - sample.time_s <= sample_age_s
         }
         return TrafficView(
+            as_of_s=self._as_of_s,
             arrivals=self.arrivals((self._end_bin() - history_bins) * self.bin_s),
             queued=dict(self._queued),
             samples=dict(self._latest_samples),

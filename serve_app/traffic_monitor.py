@@ -5,6 +5,7 @@ it, and so that none of them takes it down. It ends by itself when no ingress ha
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -109,7 +110,7 @@ class TrafficMonitor:
     async def view(self, history_bins: int, sample_age_s: float) -> TrafficView:
         """What a policy may see now."""
         if self._log is None:
-            return TrafficView({}, {}, {}, None)
+            return TrafficView(-math.inf, {}, {}, {}, None)
         return self._log.view(time.time(), history_bins, sample_age_s)
 
     async def collect(self, cursor: tuple[int, int] = (0, 0)) -> Collected:

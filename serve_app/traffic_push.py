@@ -60,7 +60,7 @@ class TrafficPush:
             await asyncio.sleep(due_s - time.monotonic())
 
     async def _push(self) -> None:
-        monitor = self._monitor
+        monitor: Any = self._monitor
         if monitor is None:
             monitor = self._monitor = await asyncio.to_thread(ensure_monitor, self._app_name)
         if self._sequence == 0:

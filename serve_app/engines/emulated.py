@@ -1,0 +1,102 @@
+"""The emulated engine: a light replica that answers with words at the pace of real hardware, without weights or GPU."""
+
+import asyncio
+import json
+import os
+import time
+import zlib
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from ray import serve
+
+from autoscaler.interface import HardwareProfile
+from loadgen.errors import InputError
+from serve_app.config import AppConfig, EmulatedEngine
+from serve_app.deployment_options import engine_deployment_options
+from serve_app.engines.paced_engine import PacedEngine, PacedRequest
+from serve_app.engines.protocol import EngineCall
+from serve_app.openai_api import AnswerWriter, ApiError, Generation, accepted_item, read_generation, too_long
+from serve_app.telemetry import EngineReporter
+
+OPEN_ENDED_TOKENS = 256  # a request without max_tokens gets 1 to so many
+WORDS = ("so", "the", "burst", "came", "and", "went", "while", "ever", "more", "replicas", "woke", "to", "serve", "it")
+
+
+def emulated_deployment(config: AppConfig, engine: EmulatedEngine, hardware: HardwareProfile) -> Any:
+    """The bound engine deployment."""
+    deployment = serve.deployment(EmulatedReplica).options(**engine_deployment_options(config))
+    return deployment.bind(
+        hardware, config.fleet.cold_start_s, engine.stream_interval_s, config.control.metrics_interval_s
+    )
+
+
+class EmulatedReplica:
+    """An engine replica (`serve_app.engines.protocol.EngineReplica`) around the paced engine kernel."""
+
+    async def __init__(  # type: ignore[misc]  # Serve awaits it; the replica is STARTING until it returns
+        self, hardware: HardwareProfile, cold_start_s: float, stream_interval_s: float, metrics_interval_s: float
+    ) -> None:
+        ready_at_s = time.monotonic() + cold_start_s
+        context = serve.get_replica_context()
+        self._replica_id = context.replica_id.unique_id
+        self._max_model_tokens = hardware.max_model_tokens
+        self._engine = PacedEngine(hardware, stream_interval_s)
+        self._work = asyncio.get_running_loop().create_task(self._engine.run())
+        self._reporter = EngineReporter(context.app_name, self._replica_id, metrics_interval_s, self._engine.load)
+        await asyncio.sleep(ready_at_s - time.monotonic())
+        self._reporter.start()
+
+    async def generate(self, call: EngineCall) -> AsyncGenerator[str, None]:
+        """Answer one request; see `EngineReplica.generate`."""
+        yield accepted_item(self._replica_id)
+        try:
+            generation = read_generation(call.endpoint, call.body)
+            request = self._add(generation, call)
+        except ApiError as error:
+            yield error.as_json()
+            return
+        writer = AnswerWriter(generation, call.request_id, int(time.time()))
+        sent = 0
+        try:
+            async for tokens in self._engine.progress(request):
+                if generation.stream:
+                    yield writer.chunk(_text(sent, tokens), first=sent == 0, last=tokens == request.output_tokens)
+                    sent = tokens
+            yield (
+                writer.end(sent)
+                if generation.stream
+                else writer.whole(_text(0, request.output_tokens), request.output_tokens)
+            )
+        finally:
+            self._engine.cancel(request)
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Running, waiting, kv_cache_fraction, tokens_per_s of the engine; read by Serve."""
+        return self._reporter.autoscaling_stats()
+
+    async def check_health(self) -> None:
+        """End the process where the engine has stopped: Serve then replaces the replica at once."""
+        if self._work.done():
+            os._exit(1)
+
+    def _add(self, generation: Generation, call: EngineCall) -> PacedRequest:
+        room = self._max_model_tokens - generation.prompt_words
+        output_tokens = generation.max_tokens or min(_open_length(call), max(room, 1))
+        try:
+            return self._engine.add(generation.prompt_words, output_tokens)
+        except InputError as error:
+            raise too_long(str(error)) from error
+
+
+def _open_length(call: EngineCall) -> int:
+    """Output tokens of a request that leaves them open: the same for the same prompt."""
+    prompt = json.dumps(call.body.get("messages") or call.body.get("prompt"), sort_keys=True)
+    return 1 + zlib.crc32(prompt.encode()) % OPEN_ENDED_TOKENS
+
+
+def _text(start: int, end: int) -> str:
+    """Words start to end (exclusive) of every answer; each but the first begins with a blank."""
+    words = (WORDS[index % len(WORDS)] for index in range(start, end))
+    text = " ".join(words)
+    return f" {text}" if start > 0 and text else text

@@ -1,0 +1,105 @@
+"""The engine kernel paced by the wall clock, inside one event loop. It knows requests and tokens, not Serve or HTTP."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+from autoscaler.interface import HardwareProfile
+from autoscaler.simulator.engine import EngineStep, EngineStepper
+from serve_app.telemetry import EngineLoad
+
+
+@dataclass(slots=True, eq=False)
+class PacedRequest:
+    """One request in the engine.
+
+    Attributes:
+        number: its number in the engine kernel.
+        next_chunk_s: monotonic; tokens wait until then, so that several share one chunk.
+        progress: the number of tokens there are, each time that some may be sent.
+    """
+
+    number: int
+    output_tokens: int
+    next_chunk_s: float = 0.0
+    progress: asyncio.Queue[int] = field(default_factory=asyncio.Queue)
+
+
+class PacedEngine:
+    """Runs the kernel's steps at the moments at which they end on the emulated hardware.
+
+    The end of each step is an absolute instant: a loop that was woken late does the next steps without a pause until
+    it has caught up, so that a busy machine does not slow the emulated engine down.
+
+    Args:
+        chunk_interval_s: the tokens that a request gets in this time are reported together, the first one at once.
+    """
+
+    def __init__(self, hardware: HardwareProfile, chunk_interval_s: float) -> None:
+        self._stepper = EngineStepper(hardware)
+        self._chunk_interval_s = chunk_interval_s
+        self._requests: dict[int, PacedRequest] = {}
+        self._added = 0
+        self._output_tokens = 0
+        self._has_work = asyncio.Event()
+
+    def load(self) -> EngineLoad:
+        """The engine's state now."""
+        stepper = self._stepper
+        return EngineLoad(stepper.running, stepper.waiting, stepper.kv_cache_fraction, self._output_tokens)
+
+    def add(self, prompt_tokens: int, output_tokens: int) -> PacedRequest:
+        """Queue a request.
+
+        Raises:
+            InputError: it is longer than the engine can ever hold.
+        """
+        self._added += 1
+        self._stepper.add(self._added, prompt_tokens, output_tokens)
+        request = self._requests[self._added] = PacedRequest(self._added, output_tokens)
+        self._has_work.set()
+        return request
+
+    def cancel(self, request: PacedRequest) -> None:
+        """Free what a request holds; nothing happens where it has ended."""
+        if self._requests.pop(request.number, None) is not None:
+            self._stepper.cancel(request.number)
+
+    async def progress(self, request: PacedRequest) -> AsyncIterator[int]:
+        """How many tokens the request has, in chunks, until it has all. Leaving it early cancels the request."""
+        try:
+            tokens = 0
+            while tokens < request.output_tokens:
+                tokens = await request.progress.get()
+                yield tokens
+        finally:
+            self.cancel(request)
+
+    async def run(self) -> None:
+        """Work for ever."""
+        step_end_s = time.monotonic()
+        while True:
+            step = self._stepper.step()
+            if step is None:
+                self._has_work.clear()
+                await self._has_work.wait()
+                step_end_s = time.monotonic()
+                continue
+            step_end_s += step.duration_s
+            await asyncio.sleep(max(step_end_s - time.monotonic(), 0.0))
+            self._deliver(step, step_end_s)
+
+    def _deliver(self, step: EngineStep, now_s: float) -> None:
+        """Report a step's tokens to those whose chunk is due or complete."""
+        self._output_tokens += len(step.tokens)
+        for number, tokens in step.tokens:
+            request = self._requests.get(number)
+            if request is None:  # cancelled while the step ran
+                continue
+            if tokens >= request.output_tokens:
+                del self._requests[number]
+            elif now_s < request.next_chunk_s:
+                continue
+            request.next_chunk_s = now_s + self._chunk_interval_s
+            request.progress.put_nowait(tokens)
