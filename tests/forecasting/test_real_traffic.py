@@ -93,7 +93,7 @@ def test_last_value_on_the_second_half_of_azure_conversations(requests_per_5_s):
 
 
 def test_before_it_knows_a_day_seasonal_is_last_value_on_azure(requests_per_5_s):
-    setting = {"bin_s": 5.0, "horizon_bins": 12, "warm_up_bins": len(requests_per_5_s) // 2}
+    setting = {"bin_s": 5.0, "horizon_bins": 12, "warm_up_bins": len(requests_per_5_s) // 2, "window_bins": 6}
     assert scores(requests_per_5_s, "seasonal", season_bins=17_280, **setting) == scores(
         requests_per_5_s, "last-value", **setting
     )
