@@ -1,9 +1,20 @@
 """What happened to each request: the record, its file schema, and an append-only writer."""
 
+import json
+import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from loadgen.errors import InputError
 
 
 class Status(StrEnum):
@@ -90,3 +101,149 @@ RECORD_SCHEMA = pa.schema(
         pa.field("attempts", pa.int32(), nullable=False),
     ]
 )
+
+# What is known of a request before it is sent; the columns that `merge_records` holds the records against.
+PLANNED_SCHEMA = pa.schema(
+    [RECORD_SCHEMA.field(name) for name in ("request_id", "service", "model", "prompt_tokens", "scheduled_s")]
+)
+
+
+def records_table(records: Iterable[RequestRecord]) -> pa.Table:
+    """The records as a table with `RECORD_SCHEMA`, in the order given."""
+    return pa.Table.from_pylist([_row(record) for record in records], schema=RECORD_SCHEMA)
+
+
+class RecordWriter:
+    """Appends records to a file of its own, one JSON object per line.
+
+    Each record is handed to the operating system before `append` returns, so that killing the process loses none;
+    at worst the last line is cut short, and `read_partial_records` leaves it out.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open a new file; one that exists is never appended to or overwritten (FileExistsError)."""
+        self._file = path.open("xb")
+
+    def append(self, record: RequestRecord) -> None:
+        """Write one record."""
+        self._file.write(json.dumps(_row(record), separators=(",", ":")).encode() + b"\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def read_partial_records(path: Path) -> pa.Table:
+    """The records that a `RecordWriter` has written, also one that was killed or is still writing.
+
+    Raises:
+        InputError: the file cannot be read, or a line other than a cut last one is no record.
+    """
+    try:
+        lines = path.read_bytes().split(b"\n")[:-1]  # what follows the last line end is empty or a cut row
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from error
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            row = json.loads(line)
+            rows.append({name: row[name] for name in RECORD_SCHEMA.names})
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{path} line {number}: is not a request record ({error}); remove the line") from error
+    return pa.Table.from_pylist(rows, schema=RECORD_SCHEMA)
+
+
+def merge_records(parts: Iterable[pa.Table], planned: pa.Table, ended_s: float) -> pa.Table:
+    """One record for each planned request, in order of request_id.
+
+    A planned request without a record becomes CANCELLED with cause CLIENT_LOST: whoever was to send it ended first.
+
+    Args:
+        parts: tables with `RECORD_SCHEMA`.
+        planned: table with `PLANNED_SCHEMA`.
+        ended_s: when the run ended, the `finished_s` of requests without a record (never before they were due).
+
+    Raises:
+        ValueError: a request has two records, or a record belongs to no planned request.
+    """
+    table = pa.concat_tables([RECORD_SCHEMA.empty_table(), *parts])
+    ids = table["request_id"].to_numpy()
+    planned_ids = planned["request_id"].to_numpy()
+    unique, counts = np.unique(ids, return_counts=True)
+    if (counts > 1).any():
+        twice = unique[counts > 1]
+        raise ValueError(f"request {twice[0]} has {counts.max()} records, want one ({len(twice)} such requests)")
+    strangers = np.setdiff1d(unique, planned_ids)
+    if len(strangers):
+        raise ValueError(f"request {strangers[0]} was not planned but has a record ({len(strangers)} such requests)")
+    missing = planned.filter(pa.array(~np.isin(planned_ids, ids)))
+    merged = pa.concat_tables([table, _lost_records(missing, ended_s)])
+    return merged.sort_by("request_id").combine_chunks()
+
+
+def write_records(table: pa.Table, path: Path) -> None:
+    """Write records as Parquet; the same records give the same bytes. An existing file is replaced at once, never torn.
+
+    Raises:
+        ValueError: the table lacks a column of `RECORD_SCHEMA` or has a null where there may be none.
+    """
+    try:
+        checked = table.select(RECORD_SCHEMA.names).cast(RECORD_SCHEMA).combine_chunks()
+    except KeyError as error:
+        raise ValueError(f"records for {path} lack a column: {error}") from error
+    unfinished = path.with_name(f"{path.name}.unfinished")
+    pq.write_table(checked.replace_schema_metadata(None), unfinished, compression="zstd")
+    os.replace(unfinished, path)
+
+
+def read_records(path: Path) -> pa.Table:
+    """Records from a Parquet file, with `RECORD_SCHEMA`.
+
+    Raises:
+        InputError: the file is missing, is no Parquet, or lacks a column.
+    """
+    try:
+        table = pq.read_table(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error}); check the path") from error
+    except pa.ArrowInvalid as error:
+        raise InputError(f"{path}: is not a Parquet file; a records.parquet is needed") from error
+    missing = [name for name in RECORD_SCHEMA.names if name not in table.column_names]
+    if missing:
+        raise InputError(f"{path}: has no column {', '.join(missing)}; a records.parquet is needed")
+    try:
+        return table.select(RECORD_SCHEMA.names).cast(RECORD_SCHEMA)
+    except (pa.ArrowInvalid, ValueError) as error:
+        raise InputError(f"{path}: has a column of another type ({error}); a records.parquet is needed") from error
+
+
+def _row(record: RequestRecord) -> dict[str, Any]:
+    return {name: getattr(record, name) for name in RECORD_SCHEMA.names}
+
+
+def _lost_records(planned: pa.Table, ended_s: float) -> pa.Table:
+    """Records for requests of which nothing is known."""
+    fixed: dict[str, Any] = {
+        "output_tokens": 0,
+        "sent_s": None,
+        "first_token_s": None,
+        "status": Status.CANCELLED.value,
+        "replica_id": None,
+        "cause": Cause.CLIENT_LOST.value,
+        "error": "not sent, or its answer was never recorded: the process that was to send it ended first",
+        "attempts": 0,
+    }
+    columns = {name: planned[name] for name in PLANNED_SCHEMA.names}
+    for name, value in fixed.items():
+        columns[name] = pa.array([value] * len(planned), RECORD_SCHEMA.field(name).type)
+    columns["finished_s"] = pc.max_element_wise(planned["scheduled_s"], ended_s)
+    return pa.table([columns[name] for name in RECORD_SCHEMA.names], schema=RECORD_SCHEMA)

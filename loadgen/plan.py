@@ -1,0 +1,128 @@
+"""What a replay is going to send: each request with its instant, headers and body, ready before the start."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from loadgen.records import PLANNED_SCHEMA
+from loadgen.trace import SERVICE_LABELS, Service, Trace
+
+CHAT_PATH = "/v1/chat/completions"
+COMPLETIONS_PATH = "/v1/completions"
+
+
+class Prompts(Protocol):
+    """Where the text of the prompts comes from."""
+
+    def prompt(self, tokens: int, rng: np.random.Generator) -> str:
+        """A text of exactly `tokens` tokens."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedRequest:
+    """One request, ready to be sent.
+
+    Attributes:
+        request_id: its row in the trace.
+        max_output_tokens: the length that it asks for.
+        scheduled_s: when to send it, from the run's start.
+        deadline_s: from `scheduled_s`; what is not there by then counts as timed out.
+        path: of the API, as '/v1/completions'.
+    """
+
+    request_id: int
+    service: str
+    model: str
+    prompt_tokens: int
+    max_output_tokens: int
+    scheduled_s: float
+    deadline_s: float
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RequestForm:
+    """What all requests of one replay share.
+
+    Attributes:
+        model: the name that they ask for.
+        deadlines_s: by service label.
+        seed: of the prompts; the prompt of a request depends on it and on the request's row alone, so that the
+            number of actors changes nothing.
+        run_tag: opens the request ids that are sent, so that two replays never share one.
+        extra_body: added to every body; a key whose value is None is left out of it.
+    """
+
+    model: str
+    deadlines_s: Mapping[str, float]
+    seed: int
+    run_tag: str
+    extra_body: Mapping[str, Any] = field(default_factory=dict)
+
+
+def plan_requests(trace: Trace, rows: Iterable[int], form: RequestForm, prompts: Prompts) -> list[PlannedRequest]:
+    """The requests of `rows` of the trace, in that order.
+
+    Conversations go to chat completions, API requests to completions. A request that failed in the recorded system
+    (0 output tokens) asks for one token, an empty prompt becomes one token.
+    """
+    return [_plan_request(trace, int(row), form, prompts) for row in rows]
+
+
+def planned_columns(trace: Trace, model: str) -> pa.Table:
+    """What the records of `trace` must hold when it is replayed, one row per request, with `PLANNED_SCHEMA`."""
+    labels = pa.DictionaryArray.from_arrays(pa.array(trace.service), pa.array(SERVICE_LABELS)).cast(pa.string())
+    columns = [
+        pa.array(np.arange(len(trace)), pa.int64()),
+        labels,
+        pa.array([model] * len(trace), pa.string()),
+        pa.array(trace.prompt_tokens, pa.int32()),
+        pa.array(trace.arrival_s, pa.float64()),
+    ]
+    return pa.Table.from_arrays(columns, schema=PLANNED_SCHEMA)
+
+
+def _plan_request(trace: Trace, row: int, form: RequestForm, prompts: Prompts) -> PlannedRequest:
+    service = Service(int(trace.service[row])).label
+    prompt_tokens = int(trace.prompt_tokens[row])
+    max_output_tokens = max(1, int(trace.output_tokens[row]))
+    prompt = prompts.prompt(max(1, prompt_tokens), np.random.default_rng([form.seed, row]))
+    is_chat = service == Service.CONVERSATION.label
+    return PlannedRequest(
+        request_id=row,
+        service=service,
+        model=form.model,
+        prompt_tokens=prompt_tokens,
+        max_output_tokens=max_output_tokens,
+        scheduled_s=float(trace.arrival_s[row]),
+        deadline_s=form.deadlines_s[service],
+        path=CHAT_PATH if is_chat else COMPLETIONS_PATH,
+        headers={
+            "content-type": "application/json",
+            "x-request-id": f"{form.run_tag}-{row}",
+            "x-service": service,
+        },
+        body=_body(prompt, max_output_tokens, form, is_chat=is_chat),
+    )
+
+
+def _body(prompt: str, max_output_tokens: int, form: RequestForm, *, is_chat: bool) -> bytes:
+    """The JSON of a request whose answer has exactly `max_output_tokens` tokens."""
+    text = {"messages": [{"role": "user", "content": prompt}]} if is_chat else {"prompt": prompt}
+    body = {
+        "model": form.model,
+        **text,
+        "max_tokens": max_output_tokens,
+        "ignore_eos": True,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        **form.extra_body,
+    }
+    return json.dumps({key: value for key, value in body.items() if value is not None}).encode()
