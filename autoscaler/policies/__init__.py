@@ -39,6 +39,15 @@ def make_policy(name: str, /, **params: Any) -> Policy:
     return policy
 
 
+def parameter_names(name: str) -> frozenset[str]:
+    """The parameters that a policy takes.
+
+    Raises:
+        InputError: the policy is unknown.
+    """
+    return frozenset(parameter.name for parameter in describe_parameters(_policy_type(name)))
+
+
 def with_fleet_defaults(
     name: str, params: Mapping[str, Any], *, cold_start_s: float, period_s: float
 ) -> dict[str, Any]:
@@ -50,7 +59,7 @@ def with_fleet_defaults(
     Raises:
         InputError: the policy is unknown.
     """
-    known = {parameter.name for parameter in describe_parameters(_policy_type(name))}
+    known = parameter_names(name)
     answered = {"horizon_s": cold_start_s + period_s}
     return {key: value for key, value in answered.items() if key in known} | dict(params)
 
