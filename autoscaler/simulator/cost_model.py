@@ -29,8 +29,10 @@ def step_costs(hardware: HardwareProfile) -> StepCosts:
     return StepCosts(*(float(getattr(hardware, name)) for name in StepCosts._fields))
 
 
-def step_seconds(costs: StepCosts, prefill_tokens: int, prefill_context: float, decodes: int, kv_tokens: int) -> float:
-    """Seconds of one step; see `step_duration_s`.
+def step_seconds(
+    costs: StepCosts, prefill_tokens: float, prefill_context: float, decodes: float, kv_tokens: float
+) -> float:
+    """Seconds of one step; see `step_duration_s`. Means over many steps may be given as well as counts.
 
     A step reads the weights once, whatever its batch (`memory_s`), unless computing takes longer (`token_s` a
     token): the roofline. Attention comes on top, linear in what it reads.
