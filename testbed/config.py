@@ -4,7 +4,6 @@
 the result, written to config.yaml, repeats the run from anywhere.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -12,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from autoscaler.policies import known_parameters
+from autoscaler.policies import parameter_names
 from loadgen.errors import InputError
 from loadgen.formats.detect import read_trace
 from loadgen.strict_config import StrictModel, parse, read_yaml
@@ -192,9 +191,5 @@ def _override_policy(policy: PolicySettings, name: str | None) -> PolicySettings
     """Another policy by name; it keeps those parameters of the file's policy that it knows as well."""
     if name is None or name == policy.name:
         return policy
-    known = known_parameters(name)
+    known = parameter_names(name)
     return PolicySettings(name=name, params={key: value for key, value in policy.params.items() if key in known})
-
-
-Progress = Callable[[float, float], None]
-"""Called with (done, total) while a run goes on."""

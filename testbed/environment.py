@@ -9,6 +9,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from loadgen.trace import Trace
+
 PACKAGES = (
     "burstscale",
     "ray",
@@ -40,6 +42,17 @@ def describe_environment(*, kind: str, seed: int, trace: dict[str, Any]) -> dict
             "processors": os.cpu_count(),
             "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         },
+    }
+
+
+def describe_trace(trace: Trace) -> dict[str, Any]:
+    """What was replayed, in short: the rows of records.parquet are compared with `requests`."""
+    return {
+        "name": trace.name,
+        "requests": len(trace),
+        "duration_s": trace.duration_s,
+        "prompt_tokens": int(trace.prompt_tokens.sum()),
+        "output_tokens": int(trace.output_tokens.sum()),
     }
 
 

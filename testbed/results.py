@@ -6,7 +6,8 @@ records.parquet   one row for every request of the trace (parts of it in records
 decisions.jsonl   one line per policy decision: what it saw in short, what it chose, why
 replicas.parquet  one row per replica and state: from when to when
 engine.parquet    what each engine had running, waiting and in its KV cache, per interval
-summary.json      the figures; written last, so a folder without it holds a run that was cut short
+summary.json      the figures; written last, so a folder without it holds a run that was cut short (one that could
+                  still end in order, after Ctrl-C, has it and says so in its key 'cut_short')
 report.html       the page for a person
 """
 
@@ -53,7 +54,7 @@ RECORD_PARTS = "records.parts"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Results:
-    """A results folder in memory. `complete` is False for a run that was cut short; then `summary` is None."""
+    """A results folder in memory. `complete` is False for a run that was cut short; `summary` may then be None."""
 
     path: Path
     config: dict[str, Any]
@@ -130,7 +131,7 @@ def read_results(path: Path) -> Results:
         replicas=_read_table(path / REPLICAS, REPLICA_SCHEMA).to_pandas(),
         engine=_read_table(path / ENGINE, ENGINE_SCHEMA).to_pandas(),
         summary=summary,
-        complete=summary is not None,
+        complete=summary is not None and summary.get("cut_short") is None,
     )
 
 

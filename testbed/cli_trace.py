@@ -1,0 +1,72 @@
+"""`burstscale trace`: describe, make, convert."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from rich.console import Console
+
+trace_app = typer.Typer(name="trace", help="Read, describe, make and convert traces.", no_args_is_help=True)
+console = Console()
+
+TraceFile = Annotated[Path, typer.Argument(help="A trace in any known format.")]
+FormatName = Annotated[str, typer.Option("--format", help="Format of the file; auto = by its header.")]
+OutFile = Annotated[Path, typer.Option("-o", "--out", help="New Parquet file.")]
+
+
+@trace_app.command("describe")
+def describe_command(
+    path: TraceFile,
+    format: FormatName = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say what is in a trace: requests, tokens, failures, rates, burstiness."""
+    from loadgen.formats.detect import read_trace
+    from loadgen.statistics import describe
+    from testbed.trace_table import description_table
+
+    description = describe(read_trace(path, format))
+    if as_json:
+        print(json.dumps(description.as_json(), indent=2, allow_nan=False))
+    else:
+        console.print(description_table(description))
+
+
+@trace_app.command("make")
+def make_command(
+    model: Annotated[Path, typer.Argument(help="A workload model's YAML, such as configs/workloads/burst_demo.yaml.")],
+    out: OutFile,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the draws.")] = 0,
+) -> None:
+    """Draw a trace from a workload model."""
+    from loadgen.trace import save_trace
+    from loadgen.workload import draw_trace, read_workload_model
+
+    _check_new(out)
+    trace = draw_trace(read_workload_model(model), np.random.default_rng(seed))
+    save_trace(trace, out)
+    console.print(f"{out}: {len(trace)} requests in {trace.duration_s:g} s (seed {seed})", soft_wrap=True)
+
+
+@trace_app.command("convert")
+def convert_command(path: TraceFile, out: OutFile, format: FormatName = "auto") -> None:
+    """Turn a trace of any known format into the Parquet form that loads fastest."""
+    from loadgen.formats.detect import read_trace
+    from loadgen.trace import save_trace
+
+    _check_new(out)
+    trace = read_trace(path, format)
+    save_trace(trace, out)
+    console.print(f"{out}: {len(trace)} requests in {trace.duration_s:g} s", soft_wrap=True)
+
+
+def _check_new(out: Path) -> None:
+    """Refuse to overwrite a file, and a folder that does not exist, before any work is done."""
+    from loadgen.errors import InputError
+
+    if out.exists():
+        raise InputError(f"{out}: exists already; give -o a new file")
+    if not out.parent.is_dir():
+        raise InputError(f"{out}: its folder does not exist; make it first or give another -o")

@@ -1,0 +1,185 @@
+"""Run an experiment live: Ray and Serve on loopback, a real replay over HTTP, everything collected, all stopped."""
+
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import ray
+from ray import serve
+
+from autoscaler.interface import ReplicaState
+from loadgen.errors import InputError
+from loadgen.prompts import PromptPool
+from loadgen.replay import ReplayOutcome, ReplayProgress, replay
+from loadgen.target import Target, probe
+from loadgen.trace import Trace
+from serve_app.app import build_app
+from serve_app.config import AppConfig, ServeAddress
+from serve_app.engines.protocol import ENGINE_DEPLOYMENT
+from serve_app.serve_state import replica_states
+from serve_app.traffic import Collected
+from serve_app.traffic_monitor import find_monitor
+from testbed.collector import Collector
+from testbed.config import Experiment, as_yaml_values, load_workload
+from testbed.api_key import read_api_key
+from testbed.environment import describe_environment, describe_trace
+from testbed.progress import TerminalProgress, replay_figures
+from testbed.ray_cluster import ray_cluster
+from testbed.replay_records import make_parts_folder, store_replay
+from testbed.results import create_results_folder, write_config, write_environment
+from testbed.summary import conclude_run
+
+APP_NAME = "burstscale"
+ROUTE_PREFIX = "/"
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """A served application and where it listens."""
+
+    url: str
+    app: AppConfig
+
+
+def run_experiment(experiment: Experiment, out: Path, progress: TerminalProgress) -> Path:
+    """Deploy, replay, watch the fleet settle, stop; returns the results folder.
+
+    Raises:
+        InputError: the input is wrong, the folder is not new, or an application of this name is served already.
+    """
+    trace = load_workload(experiment)
+    folder = create_results_folder(out)
+    write_config(folder, as_yaml_values(experiment))
+    write_environment(
+        folder, describe_environment(kind="live", seed=experiment.config.seed, trace=describe_trace(trace))
+    )
+    fleet = experiment.app.fleet
+    progress.stage("starting Ray")
+    needed_cpus = fleet.max_replicas * fleet.cpus_per_replica + 2  # and the ingress, the monitor, the forecaster
+    with ray_cluster(needed_cpus=needed_cpus), _served(experiment, progress) as deployment:
+        outcome, problems = _replay_and_watch(experiment, trace, deployment, folder, progress)
+    store_replay(folder, outcome)
+    progress.stage("writing the report")
+    conclude_run(
+        folder,
+        cut_short="interrupted" if outcome.is_interrupted else None,
+        problems=[*outcome.lost_actors, *problems],
+    )
+    return folder
+
+
+def _replay_and_watch(
+    experiment: Experiment, trace: Trace, deployment: Deployment, folder: Path, progress: TerminalProgress
+) -> tuple[ReplayOutcome, list[str]]:
+    """Replay the trace and stay until the fleet has settled, collecting all along."""
+    config = experiment.config
+    target = Target(deployment.url, deployment.app.model_id, read_api_key(deployment.app.api_key_env))
+    probe(target)
+    collector = Collector(folder, _collect, _engine_states, time.time)
+    progress.stage("preparing the requests")
+
+    def show(state: ReplayProgress) -> None:
+        latest = collector.latest
+        fleet = f"{latest.ready} ready, {latest.target_replicas} wanted" if latest else "fleet unknown"
+        progress.update(min(max(state.now_s, 0.0), trace.duration_s), trace.duration_s, f"{replay_figures(state)} · {fleet}")
+
+    def started(start_epoch_s: float) -> None:
+        collector.start(start_epoch_s)
+        progress.stage("replaying")
+
+    with collector:
+        outcome = replay(
+            trace,
+            target,
+            deadlines_s={label: service.deadline_s for label, service in deployment.app.services.items()},
+            actors=config.replay.actors,
+            out_dir=make_parts_folder(folder),
+            prompts=PromptPool(),
+            rng=np.random.default_rng(np.random.SeedSequence(config.seed, spawn_key=(1,))),
+            on_start=started,
+            on_progress=show,
+        )
+        if not outcome.is_interrupted:
+            _settle(outcome.start_epoch_s, trace.duration_s, config.settle_s, progress)
+    return outcome, [collector.problem] if collector.problem else []
+
+
+def _settle(start_epoch_s: float, duration_s: float, settle_s: float, progress: TerminalProgress) -> None:
+    """Wait until `settle_s` after the trace's end, so that the fleet is seen to shrink. Ctrl-C ends it early."""
+    progress.stage("watching the fleet settle")
+    end_epoch_s = start_epoch_s + duration_s + settle_s
+    first_s = time.time()
+    try:
+        while (now_s := time.time()) < end_epoch_s:
+            progress.update(now_s - first_s, end_epoch_s - first_s)
+            time.sleep(min(0.5, end_epoch_s - now_s))
+    except KeyboardInterrupt:
+        return
+
+
+def _collect(cursor: tuple[int, int]) -> Collected:
+    monitor = find_monitor(APP_NAME)
+    if monitor is None:
+        return Collected((), (), cursor, 0)
+    collected: Collected = ray.get(monitor.collect.remote(cursor), timeout=10)
+    return collected
+
+
+def _engine_states() -> list[tuple[str, ReplicaState]]:
+    return [
+        (status.replica_id, status.state)
+        for status in replica_states(APP_NAME)
+        if status.deployment == ENGINE_DEPLOYMENT
+    ]
+
+
+@contextmanager
+def _served(experiment: Experiment, progress: TerminalProgress) -> Iterator[Deployment]:
+    """Deploy the application and wait until its first replicas are ready; take down what was started."""
+    is_running = _serve_is_running()
+    if is_running and APP_NAME in serve.status().applications:
+        raise InputError(
+            f"application '{APP_NAME}' is served on this cluster already; "
+            "replay against it with `burstscale load`, or end it with `serve shutdown`"
+        )
+    address = experiment.address if is_running else _free_address(experiment.address)
+    progress.stage(f"starting {experiment.app.fleet.initial_replicas} replicas")
+    if not is_running:
+        serve.start(http_options={"host": address.host, "port": address.port})
+    try:
+        application = build_app(experiment.app.model_dump(mode="json"))
+        serve.run(application, name=APP_NAME, route_prefix=ROUTE_PREFIX)
+        yield Deployment(f"http://{address.host}:{address.port}", experiment.app)
+    finally:
+        progress.stage("stopping the fleet")
+        if is_running:
+            serve.delete(APP_NAME)
+        else:
+            serve.shutdown()
+
+
+def _serve_is_running() -> bool:
+    """Whether this cluster has a Serve controller."""
+    try:
+        ray.get_actor("SERVE_CONTROLLER_ACTOR", namespace="serve")
+    except ValueError:
+        return False
+    return True
+
+
+def _free_address(wanted: ServeAddress) -> ServeAddress:
+    """The wanted address, or another port of its host where somebody listens there already.
+
+    Serve's proxies share a port with whoever has it (SO_REUSEPORT), and requests would go astray without a word.
+    """
+    with socket.socket() as probe_socket:
+        probe_socket.settimeout(1.0)
+        if probe_socket.connect_ex((wanted.host, wanted.port)) != 0:
+            return wanted
+    with socket.socket() as free_socket:
+        free_socket.bind((wanted.host, 0))
+        return ServeAddress(host=wanted.host, port=free_socket.getsockname()[1])

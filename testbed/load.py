@@ -1,0 +1,98 @@
+"""Replay a trace against a server that somebody else runs; the results folder has no fleet in it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from loadgen.formats.detect import read_trace
+from loadgen.prompts import PromptPool
+from loadgen.replay import ReplayProgress, replay
+from loadgen.target import Target, probe
+from loadgen.trace import SERVICE_LABELS, Trace
+from loadgen.workload import draw_trace, read_workload_model
+from testbed.api_key import read_api_key
+from testbed.environment import describe_environment, describe_trace
+from testbed.progress import TerminalProgress, replay_figures
+from testbed.ray_cluster import ray_cluster
+from testbed.replay_records import make_parts_folder, store_replay
+from testbed.results import create_results_folder, write_config, write_environment
+from testbed.summary import conclude_run
+
+
+@dataclass(frozen=True, slots=True)
+class LoadSettings:
+    """Where the requests go, which part of the traffic is sent, and what is promised for a request."""
+
+    url: str
+    model: str
+    deadline_s: float
+    ttft_s: float
+    tpot_s: float
+    limit_s: float | None
+    speed: float
+    actors: int
+    seed: int
+    api_key_env: str | None
+
+
+def load_server(traffic: Path, settings: LoadSettings, out: Path, progress: TerminalProgress) -> Path:
+    """Replay `traffic` (a trace, or a workload model's YAML) against a server; returns the results folder.
+
+    Raises:
+        InputError: the input is wrong, nobody answers at the url, or the folder is not new.
+    """
+    trace = _read_traffic(traffic, settings)
+    target = Target(settings.url, settings.model, read_api_key(settings.api_key_env))
+    probe(target)
+    folder = create_results_folder(out)
+    write_config(folder, _config(traffic, settings))
+    write_environment(folder, describe_environment(kind="load", seed=settings.seed, trace=describe_trace(trace)))
+
+    def show(state: ReplayProgress) -> None:
+        progress.update(min(max(state.now_s, 0.0), trace.duration_s), trace.duration_s, replay_figures(state))
+
+    progress.stage("starting Ray")
+    with ray_cluster(needed_cpus=1):
+        progress.stage("preparing the requests")
+        outcome = replay(
+            trace,
+            target,
+            deadlines_s=dict.fromkeys(SERVICE_LABELS, settings.deadline_s),
+            actors=settings.actors,
+            out_dir=make_parts_folder(folder),
+            prompts=PromptPool(),
+            rng=np.random.default_rng(np.random.SeedSequence(settings.seed, spawn_key=(1,))),
+            on_start=lambda _: progress.stage("replaying"),
+            on_progress=show,
+        )
+    store_replay(folder, outcome)
+    conclude_run(
+        folder, cut_short="interrupted" if outcome.is_interrupted else None, problems=list(outcome.lost_actors)
+    )
+    return folder
+
+
+def _read_traffic(path: Path, settings: LoadSettings) -> Trace:
+    """Read the trace or draw the model, and cut and speed it up."""
+    if path.suffix in (".yaml", ".yml"):
+        rng = np.random.default_rng(np.random.SeedSequence(settings.seed, spawn_key=(0,)))
+        trace = draw_trace(read_workload_model(path), rng)
+    else:
+        trace = read_trace(path)
+    if settings.limit_s is not None:
+        trace = trace.window(0.0, min(settings.limit_s, trace.duration_s))
+    return trace.sped_up(settings.speed)
+
+
+def _config(traffic: Path, settings: LoadSettings) -> dict[str, Any]:
+    """What config.yaml says of such a run."""
+    promise = {"deadline_s": settings.deadline_s, "ttft_s": settings.ttft_s, "tpot_s": settings.tpot_s}
+    return {
+        "name": f"load on {settings.model}",
+        "seed": settings.seed,
+        "workload": {"trace": str(traffic.absolute()), "limit_s": settings.limit_s, "speed": settings.speed},
+        "target": {"url": settings.url, "model": settings.model, "actors": settings.actors},
+        "services": dict.fromkeys(SERVICE_LABELS, promise),
+    }

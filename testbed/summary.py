@@ -1,0 +1,69 @@
+"""The end of every run, simulated or live: figures from the folder, summary.json, report.html."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from autoscaler.interface import Slo
+from loadgen.metrics import summarise_records
+from testbed.fleet_metrics import summarise_fleet
+from testbed.report.page import write_report
+from testbed.results import REPORT, Results, read_results, write_summary
+
+
+def conclude_run(folder: Path, *, cut_short: str | None = None, problems: Sequence[str] = ()) -> Results:
+    """Compute the figures of the run in `folder`, write summary.json and report.html, and return all of it.
+
+    Args:
+        cut_short: why the run ended before its plan did; None = it did not.
+        problems: what went wrong with the measurement itself, one sentence each.
+    """
+    write_summary(folder, summarise(read_results(folder), cut_short=cut_short, problems=problems))
+    results = read_results(folder)
+    write_report(results, folder / REPORT)
+    return results
+
+
+def summarise(results: Results, *, cut_short: str | None = None, problems: Sequence[str] = ()) -> dict[str, Any]:
+    """The figures of a run as plain JSON values."""
+    planned = int(results.environment["trace"]["requests"])
+    trace_s = float(results.environment["trace"]["duration_s"])
+    duration_s = run_duration_s(results)
+    summary: dict[str, Any] = {
+        "kind": results.environment["kind"],
+        "cut_short": cut_short,
+        "problems": list(problems),
+        "planned_requests": planned,
+        "recorded_requests": len(results.records),
+        "requests": summarise_records(results.records, service_slos(results.config), trace_s).as_json(),
+    }
+    if not results.replicas.empty:
+        fleet = results.config["serve"]["fleet"]
+        summary["fleet"] = summarise_fleet(
+            results.replicas,
+            results.decisions,
+            duration_s=duration_s,
+            initial_replicas=int(fleet["initial_replicas"]),
+            cold_start_s=float(fleet["cold_start_s"]),
+            # A replica without a GPU stands for one that has one.
+            gpus_per_replica=float(fleet["gpus_per_replica"]) or 1.0,
+        ).as_json()
+    return summary
+
+
+def run_duration_s(results: Results) -> float:
+    """From instant 0 to the end of all that was seen: the trace, its last request, the last replica."""
+    ends_s = [float(results.environment["trace"]["duration_s"])]
+    for frame, column in ((results.records, "finished_s"), (results.replicas, "end_s")):
+        if not frame.empty:
+            ends_s.append(float(frame[column].max()))
+    return max(ends_s)
+
+
+def service_slos(config: dict[str, Any]) -> dict[str, Slo]:
+    """What each service promises, from the plain values of config.yaml."""
+    services = config["serve"]["services"] if "serve" in config else config["services"]
+    return {
+        label: Slo(float(service["ttft_s"]), float(service["tpot_s"]), float(service["deadline_s"]))
+        for label, service in services.items()
+    }

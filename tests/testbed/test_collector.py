@@ -1,0 +1,134 @@
+"""What is seen of the fleet at instants becomes intervals and lines, counted from the run's start."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autoscaler.decision_record import DecisionRecord, ForecastPoint
+from autoscaler.interface import ReplicaState
+from serve_app.traffic import Collected, EngineSample
+from testbed.collector import Collector, ReplicaTimeline
+from testbed.results import read_results, write_config
+
+STARTING, READY, DRAINING = ReplicaState.STARTING, ReplicaState.READY, ReplicaState.DRAINING
+START_EPOCH_S = 1_000_000.0
+
+
+def rows(timeline: ReplicaTimeline) -> list[tuple[str, str, float, float]]:
+    return [tuple(row.values()) for row in timeline.table().to_pylist()]
+
+
+def test_a_replica_s_life_becomes_one_interval_per_state() -> None:
+    timeline = ReplicaTimeline()
+    for now_s, states in [(0.0, [("a", STARTING)]), (1.0, [("a", STARTING)]), (2.0, [("a", READY)]), (3.0, [])]:
+        timeline.observe(now_s, states)
+    assert rows(timeline) == [("a", "starting", 0.0, 2.0), ("a", "ready", 2.0, 3.0)]
+
+
+def test_a_replica_that_is_still_there_is_in_the_table() -> None:
+    timeline = ReplicaTimeline()
+    timeline.observe(0.0, [("a", READY)])
+    timeline.observe(5.0, [("a", READY), ("b", STARTING)])
+    assert rows(timeline) == [("a", "ready", 0.0, 5.0), ("b", "starting", 5.0, 5.0)]
+
+
+state_lists = st.lists(st.dictionaries(st.sampled_from("abcd"), st.sampled_from(list(ReplicaState))), max_size=12)
+
+
+@given(state_lists)
+def test_at_every_instant_the_intervals_say_what_was_seen(observations: list[dict[str, ReplicaState]]) -> None:
+    timeline = ReplicaTimeline()
+    for second, states in enumerate(observations):
+        timeline.observe(float(second), states.items())
+    intervals = rows(timeline)
+    for second, states in enumerate(observations[:-1]):
+        held = {replica: state for replica, state, start_s, end_s in intervals if start_s <= second < end_s}
+        assert held == {replica: state.value for replica, state in states.items()}
+
+
+@dataclass
+class Fleet:
+    """A fleet that tells what a test put into it, at the test's own time."""
+
+    now_s: float = START_EPOCH_S
+    decisions: list[DecisionRecord] = field(default_factory=list)
+    samples: list[EngineSample] = field(default_factory=list)
+    replicas: dict[str, ReplicaState] = field(default_factory=dict)
+    is_reachable: bool = True
+
+    def collect(self, cursor: tuple[int, int]) -> Collected:
+        if not self.is_reachable:
+            raise ConnectionError("controller is gone")
+        new_decisions, new_samples = self.decisions[cursor[0] :], self.samples[cursor[1] :]
+        return Collected(tuple(new_decisions), tuple(new_samples), (len(self.decisions), len(self.samples)), 0)
+
+    def states(self) -> Iterable[tuple[str, ReplicaState]]:
+        return self.replicas.items()
+
+    def clock(self) -> float:
+        return self.now_s
+
+
+def decision_at(epoch_s: float) -> DecisionRecord:
+    forecast = ForecastPoint(epoch_s - 1.0, epoch_s + 10.0, (0.5,), (2.0,))
+    return DecisionRecord(epoch_s, 2, 2, "test", 0, 1, 0, 0, 0, 0, 1.0, forecast)
+
+
+def collector_of(fleet: Fleet, folder: Path) -> Collector:
+    write_config(folder, {"name": "test"})
+    # An interval that never passes: only the last collection, at the end, takes place.
+    return Collector(folder, fleet.collect, fleet.states, fleet.clock, interval_s=3600.0)
+
+
+def test_instants_count_from_the_start_and_what_was_before_it_is_left_out(tmp_path: Path) -> None:
+    fleet = Fleet(decisions=[decision_at(START_EPOCH_S - 5), decision_at(START_EPOCH_S + 5)])
+    fleet.samples = [EngineSample("a", START_EPOCH_S + 2.0, 1.0, 3, 1, 0.5, 40)]
+    fleet.replicas = {"a": READY}
+    with collector_of(fleet, tmp_path) as collector:
+        collector.start(START_EPOCH_S)
+        fleet.now_s = START_EPOCH_S + 10
+    results = read_results(tmp_path)
+    assert [line["time_s"] for line in results.decisions] == [5.0]
+    assert results.decisions[0]["forecast"]["at_s"] == 15.0
+    assert results.decisions[0]["forecast"]["issued_at_s"] == 4.0
+    assert results.engine.to_dict("records") == [
+        {
+            "time_s": 2.0,
+            "replica_id": "a",
+            "running": 3,
+            "waiting": 1,
+            "kv_cache_fraction": 0.5,
+            "output_tokens": 40,
+            "interval_s": 1.0,
+        }
+    ]
+    assert collector.problem is None
+
+
+def test_nothing_is_collected_before_the_start_is_fixed(tmp_path: Path) -> None:
+    fleet = Fleet(decisions=[decision_at(START_EPOCH_S)])
+    with collector_of(fleet, tmp_path):
+        pass
+    assert read_results(tmp_path).decisions == []
+
+
+def test_a_fleet_that_does_not_answer_is_a_problem_and_no_crash(tmp_path: Path) -> None:
+    fleet = Fleet(is_reachable=False)
+    with collector_of(fleet, tmp_path) as collector:
+        collector.start(START_EPOCH_S)
+    assert collector.problem is not None
+    assert "controller is gone" in collector.problem
+
+
+@pytest.mark.parametrize("lost", [0, 3])
+def test_lines_that_were_lost_are_a_problem(tmp_path: Path, lost: int) -> None:
+    collector = Collector(
+        tmp_path, lambda cursor: Collected((), (), cursor, lost), list, lambda: START_EPOCH_S, interval_s=3600.0
+    )
+    with collector:
+        collector.start(START_EPOCH_S)
+    assert collector.problem == (f"{lost} lines were lost" if lost else None)
