@@ -26,7 +26,7 @@ from loadgen.trace import SERVICE_LABELS, Trace
 
 _POLL_INTERVAL_S = 0.5
 # Between fixing the start and the start itself: every actor must have heard of it by then.
-_START_LEAD_S = 0.5
+_START_LEAD_S = 1.0
 _STOP_TIMEOUT_S = 10.0
 
 
@@ -72,12 +72,34 @@ class ReplayOutcome:
     parts: tuple[Path, ...]
 
 
-class ReplayActor(Sender):
-    """A sender in a process of its own; it prepares its shard itself, so that planning is shared like sending."""
+class ReplayActor:
+    """A sender in a process of its own; it makes its requests itself, so that planning is shared like sending.
+
+    It has no coroutine of its own: with one, Ray would run all of it inside Ray's event loop.
+    """
+
+    def __init__(self, target: Target, part: Path) -> None:
+        self._sender = Sender(target, part)
 
     def prepare(self, trace: Trace, rows: NDArray[np.int64], form: RequestForm, prompts: Prompts) -> None:
         """Make the requests of `rows` of the trace."""
-        self.load(plan_requests(trace, rows, form, prompts))
+        self._sender.load(plan_requests(trace, rows, form, prompts))
+
+    def run(self) -> SenderProgress:
+        """Send them; see `Sender`, as for what follows."""
+        return self._sender.run()
+
+    def wait_ready(self) -> None:
+        self._sender.wait_ready()
+
+    def start(self, start_epoch_s: float) -> None:
+        self._sender.start(start_epoch_s)
+
+    def progress(self) -> SenderProgress:
+        return self._sender.progress()
+
+    def stop(self) -> None:
+        self._sender.stop()
 
 
 def replay(

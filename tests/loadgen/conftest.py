@@ -38,11 +38,12 @@ class Script:
 
 
 class MockServer:
-    """Answers `/v1/models` with one model 'm', everything else by `script_for`; keeps what it was asked."""
+    """Answers GET by `models` (one model, 'm'), POST by `script_for`; keeps what it was asked."""
 
     def __init__(self) -> None:
         self.asks: list[Ask] = []
         self.script_for: Callable[[Ask], Script] = self.stream()
+        self.models: Callable[[Ask], Script] = _models
         self._connections = 0
         self._loop = asyncio.new_event_loop()
         self._server = self._loop.run_until_complete(asyncio.start_server(self._talk, "127.0.0.1", 0, backlog=1024))
@@ -112,7 +113,7 @@ class MockServer:
                 body = await reader.readexactly(int(headers.get("content-length", 0)))
                 ask = Ask(method, path, headers, json.loads(body) if body else None, connection, arrived_s)
                 self.asks.append(ask)
-                script = self.script_for(ask) if method == "POST" else _models()
+                script = self.script_for(ask) if method == "POST" else self.models(ask)
                 if not await self._write(ask, script, reader, writer):
                     return
         except (asyncio.IncompleteReadError, ConnectionError):
@@ -159,7 +160,7 @@ async def _gone_within(reader: asyncio.StreamReader, seconds: float) -> bool:
         return True
 
 
-def _models() -> Script:
+def _models(_ask: Ask) -> Script:
     return Script([(0, json.dumps({"data": [{"id": "m"}]}).encode())], headers={"content-type": "application/json"})
 
 

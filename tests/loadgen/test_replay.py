@@ -1,0 +1,194 @@
+"""A whole replay: real Ray actors, real HTTP, one record for each request of the trace."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import ray
+
+from loadgen.errors import InputError
+from loadgen.records import RECORD_SCHEMA
+from loadgen.replay import ReplayOutcome, ReplayProgress, replay
+from loadgen.target import Target
+from loadgen.trace import Trace
+
+DEADLINES_S = {"conversation": 5.0, "api": 5.0}
+
+
+class Words:
+    """Prompts of one-token words."""
+
+    def prompt(self, tokens: int, rng: np.random.Generator) -> str:
+        return " ".join(str(word) for word in rng.integers(1000, size=tokens))
+
+
+class WordsThatTellTheProcess(Words):
+    """The same, leaving the id of the process that makes them as a file's name."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def prompt(self, tokens: int, rng: np.random.Generator) -> str:
+        (self._folder / str(os.getpid())).touch()
+        return super().prompt(tokens, rng)
+
+
+class WordsOfNoSuchLength(Words):
+    """A pool that has no prompt of the length."""
+
+    def prompt(self, tokens: int, rng: np.random.Generator) -> str:  # noqa: ARG002
+        raise InputError("prompt pool: has no prompt of 4 tokens; give a larger one")
+
+
+def even_trace(requests: int, gap_s: float, output_tokens: int = 3) -> Trace:
+    """Alternating conversations and API requests, one every `gap_s`."""
+    return Trace(
+        name="even",
+        duration_s=requests * gap_s,
+        arrival_s=np.arange(requests) * gap_s,
+        prompt_tokens=np.full(requests, 4, dtype=np.int32),
+        output_tokens=np.full(requests, output_tokens, dtype=np.int32),
+        service=(np.arange(requests) % 2).astype(np.int8),
+        model=np.zeros(requests, dtype=np.int16),
+        session=np.arange(requests),
+        model_names=("x",),
+    )
+
+
+def run(url: str, trace: Trace, folder: Path, **changes: Any) -> ReplayOutcome:
+    settings: dict[str, Any] = {
+        "deadlines_s": DEADLINES_S,
+        "actors": 2,
+        "out_dir": folder,
+        "prompts": Words(),
+        "rng": np.random.default_rng(0),
+    }
+    return replay(trace, Target(url, "m"), **{**settings, **changes})
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[None]:
+    """A Ray of its own on loopback."""
+    ray.init(
+        address="local",
+        _node_ip_address="127.0.0.1",
+        include_dashboard=False,
+        num_cpus=16,
+        log_to_driver=False,
+        object_store_memory=100 * 2**20,
+    )
+    yield
+    ray.shutdown()
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("cluster")
+def test_every_request_arrives_at_its_instant_and_has_its_record(server: Any, tmp_path: Path) -> None:
+    server.script_for = server.stream(ttft_s=0.1, gap_s=0.02)
+    trace = even_trace(requests=60, gap_s=0.05)
+    starts_s: list[float] = []
+    seen: list[ReplayProgress] = []
+    clock_gap_s = time.time() - time.monotonic()
+    outcome = run(server.url, trace, tmp_path, on_start=starts_s.append, on_progress=seen.append)
+
+    assert outcome.table.schema == RECORD_SCHEMA
+    assert outcome.table["request_id"].to_pylist() == list(range(60))
+    assert set(outcome.table["status"].to_pylist()) == {"ok"}
+    assert set(outcome.table["output_tokens"].to_pylist()) == {3}
+    assert outcome.table["service"].to_pylist()[:2] == ["conversation", "api"]
+    assert (starts_s, outcome.is_interrupted, outcome.lost_actors) == ([outcome.start_epoch_s], False, ())
+
+    start_monotonic_s = outcome.start_epoch_s - clock_gap_s
+    due_s = {int(ask.headers["x-request-id"].split("-")[1]): ask.arrived_s for ask in server.asked()}
+    lags_s = sorted(due_s[i] - start_monotonic_s - trace.arrival_s[i] for i in range(60))
+    assert lags_s[0] > -0.005  # none early, but for the reading of two clocks
+    assert lags_s[30] < 0.05
+    assert {ask.path for ask in server.asked()} == {"/v1/chat/completions", "/v1/completions"}
+
+    ttft_s = np.array(outcome.table["first_token_s"]) - np.array(outcome.table["scheduled_s"])
+    assert ttft_s.min() >= 0.1
+    assert np.median(ttft_s) < 0.2
+    assert (seen[-1].planned, seen[-1].sent, seen[-1].finished, seen[-1].ok) == (60, 60, 60, 60)
+    assert 0 < seen[len(seen) // 2].sent <= 60
+    assert seen[-1].ttft_p50_s == pytest.approx(float(np.median(ttft_s)))
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("cluster")
+def test_an_actor_that_is_killed_leaves_its_requests_as_lost_and_the_others_ok(server: Any, tmp_path: Path) -> None:
+    processes, out = tmp_path / "processes", tmp_path / "out"
+    processes.mkdir()
+    out.mkdir()
+    victims: list[int] = []
+
+    def kill_one(progress: ReplayProgress) -> None:
+        if progress.ok >= 10 and not victims:  # so that each actor has some
+            victims.append(int(next(processes.iterdir()).name))
+            os.kill(victims[0], signal.SIGKILL)
+
+    outcome = run(
+        server.url,
+        even_trace(80, 0.05),
+        out,
+        prompts=WordsThatTellTheProcess(processes),
+        on_progress=kill_one,
+    )
+    rows = outcome.table.to_pylist()
+    lost = [row for row in rows if row["status"] != "ok"]
+    assert [row["request_id"] for row in rows] == list(range(80))
+    assert 0 < len(lost) < 40  # it had ended some of its 40
+    assert len({row["request_id"] % 2 for row in lost}) == 1  # all of one actor's shard
+    assert {(row["status"], row["cause"]) for row in lost} == {("cancelled", "client_lost")}
+    assert len(outcome.lost_actors) == 1
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("cluster")
+def test_an_interrupted_replay_ends_at_once_with_the_records_that_there_are(server: Any, tmp_path: Path) -> None:
+    def interrupt(progress: ReplayProgress) -> None:
+        if progress.ok:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    began_s = time.monotonic()
+    outcome = run(server.url, even_trace(200, 0.2), tmp_path, on_progress=interrupt)
+    assert outcome.is_interrupted
+    assert time.monotonic() - began_s < 20  # of a trace of 40 s
+    statuses = outcome.table["status"].to_pylist()
+    assert 0 < statuses.count("ok") < 200
+    assert statuses.count("ok") + statuses.count("cancelled") == 200
+    assert set(outcome.table["cause"].to_pylist()) == {None, "run_ended"}
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("cluster")
+def test_what_is_wrong_in_an_actors_preparation_reaches_the_user_in_one_line(server: Any, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"^prompt pool: has no prompt of 4 tokens; give a larger one$"):
+        run(server.url, even_trace(4, 0.1), tmp_path, prompts=WordsOfNoSuchLength())
+    assert server.asked() == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"trace": even_trace(0, 1.0)}, "trace 'even': holds no request"),
+        ({"actors": 0}, "actors is 0, want an integer >= 1"),
+        ({"deadlines_s": {"api": 5.0}}, "service conversation has no deadline"),
+        ({"out_dir": Path("/nowhere/at/all")}, "/nowhere/at/all: is not a folder"),
+    ],
+)
+def test_bad_input_is_refused_before_any_process_starts(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    trace = changes.pop("trace", even_trace(4, 0.1))
+    with pytest.raises(InputError, match=message):
+        run("http://127.0.0.1:1", trace, tmp_path, **changes)
+
+
+def test_a_folder_that_holds_a_run_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "records.part-000.jsonl").write_text("precious")
+    with pytest.raises(InputError, match="the folder holds a run already"):
+        run("http://127.0.0.1:1", even_trace(4, 0.1), tmp_path)
+    assert (tmp_path / "records.part-000.jsonl").read_text() == "precious"

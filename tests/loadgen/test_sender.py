@@ -1,0 +1,103 @@
+"""Requests leave at their instants, whatever became of those before."""
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loadgen.plan import PlannedRequest
+from loadgen.records import read_partial_records
+from loadgen.sender import Sender, SenderProgress
+from loadgen.target import Target
+
+
+def plan_at(*scheduled_s: float, tokens: int = 1) -> list[PlannedRequest]:
+    return [
+        PlannedRequest(
+            request_id=number,
+            service="api",
+            model="m",
+            prompt_tokens=1,
+            max_output_tokens=tokens,
+            scheduled_s=due_s,
+            deadline_s=5.0,
+            path="/v1/completions",
+            headers={"x-request-id": f"t-{number}"},
+            body=json.dumps({"max_tokens": tokens}).encode(),
+        )
+        for number, due_s in enumerate(scheduled_s)
+    ]
+
+
+def run(
+    url: str, plan: list[PlannedRequest], part: Path, meanwhile: Callable[[Sender], None] = lambda _sender: None
+) -> tuple[list[dict[str, Any]], SenderProgress, float]:
+    """Run a sender in a thread of its own; gives its records by id, its last progress, and its start (monotonic)."""
+    sender = Sender(Target(url, "m"), part)
+    sender.load(plan)
+    results: list[SenderProgress] = []
+    thread = threading.Thread(target=lambda: results.append(sender.run()))
+    thread.start()
+    sender.wait_ready()
+    start_monotonic_s = time.monotonic() + 0.1
+    sender.start(time.time() + 0.1)
+    meanwhile(sender)
+    thread.join(timeout=20)
+    rows = sorted(read_partial_records(part).to_pylist(), key=lambda row: row["request_id"])
+    return rows, results[0], start_monotonic_s
+
+
+def test_requests_arrive_at_their_instants_although_every_answer_takes_longer_than_the_run(
+    server: Any, tmp_path: Path
+) -> None:
+    server.script_for = server.stream(ttft_s=0.8)
+    due_s = [0.02 * i for i in range(20)]
+    rows, progress, start_monotonic_s = run(server.url, plan_at(*due_s), tmp_path / "part")
+    arrived_s = {ask.headers["x-request-id"]: ask.arrived_s - start_monotonic_s for ask in server.asked()}
+    lags_s = sorted(arrived_s[f"t-{i}"] - due_s[i] for i in range(20))
+    assert lags_s[0] > -0.002  # none before its instant, but for the reading of two clocks
+    assert lags_s[10] < 0.03
+    assert lags_s[-1] < 0.3  # far less than the answer of an earlier request takes
+    assert [row["status"] for row in rows] == ["ok"] * 20
+    assert all(row["sent_s"] >= row["scheduled_s"] for row in rows)
+    assert (progress.sent, progress.finished, progress.ok) == (20, 20, 20)
+    assert min(progress.latest_ttft_s) >= 0.8
+
+
+def test_requests_of_one_instant_all_leave_at_it(server: Any, tmp_path: Path) -> None:
+    rows, _, _ = run(server.url, plan_at(*[0.05] * 30), tmp_path / "part")
+    assert len(rows) == len(server.asked()) == 30
+
+
+def test_an_unreachable_server_fails_each_request_and_not_the_run(tmp_path: Path) -> None:
+    rows, progress, _ = run("http://127.0.0.1:1", plan_at(0.0, 0.05), tmp_path / "part")
+    assert [row["cause"] for row in rows] == ["connection"] * 2
+    assert progress.failed == {"connection": 2}
+
+
+def test_stopping_leaves_a_record_for_what_is_on_its_way_and_for_what_was_not_sent(server: Any, tmp_path: Path) -> None:
+    server.script_for = server.stream(gap_s=0.1)
+
+    def stop(sender: Sender) -> None:
+        time.sleep(0.4)
+        sender.stop()
+
+    rows, _, _ = run(server.url, plan_at(0.0, 0.05, 30.0, tokens=40), tmp_path / "part", stop)
+    assert [(row["status"], row["cause"]) for row in rows] == [("cancelled", "run_ended")] * 3
+    assert [row["sent_s"] is None for row in rows] == [False, False, True]
+    assert [row["attempts"] for row in rows] == [1, 1, 0]
+    assert rows[0]["output_tokens"] > 0
+    assert rows[2]["finished_s"] == 30.0
+
+
+def test_a_record_file_that_exists_stops_the_sender_before_it_sends(server: Any, tmp_path: Path) -> None:
+    (tmp_path / "part").touch()
+    sender = Sender(Target(server.url, "m"), tmp_path / "part")
+    with pytest.raises(FileExistsError):
+        sender.run()
+    sender.wait_ready()  # whoever waits for it does not wait for ever
+    assert server.asks == []
