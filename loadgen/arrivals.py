@@ -1,0 +1,117 @@
+"""Arrival times of bursty traffic: a renewal process with Gamma gaps whose rate and shape change with time."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PiecewiseLinear:
+    """A quantity over time: on [edges_s[i], edges_s[i+1]) it goes in a straight line from left[i] to right[i].
+
+    Attributes:
+        edges_s: f64[k+1], increasing.
+        left, right: f64[k]; where right[i] differs from left[i+1], the quantity jumps.
+    """
+
+    edges_s: Floats
+    left: Floats
+    right: Floats
+
+    def split_at(self, edges_s: Floats) -> "PiecewiseLinear":
+        """The same quantity between other edges, which must contain its own where they lie within."""
+        middle_s = (edges_s[:-1] + edges_s[1:]) / 2
+        piece = np.clip(np.searchsorted(self.edges_s, middle_s, side="right") - 1, 0, len(self.left) - 1)
+        start_s = self.edges_s[piece]
+        slope = (self.right[piece] - self.left[piece]) / (self.edges_s[piece + 1] - start_s)
+        return PiecewiseLinear(
+            edges_s,
+            self.left[piece] + slope * (edges_s[:-1] - start_s),
+            self.left[piece] + slope * (edges_s[1:] - start_s),
+        )
+
+    def integral(self) -> Floats:
+        """f64[k+1]: the integral from the first edge to each edge."""
+        return np.concatenate([[0.0], np.cumsum(np.diff(self.edges_s) * (self.left + self.right) / 2)])
+
+
+def draw_arrivals(rate_per_s: PiecewiseLinear, alpha: PiecewiseLinear, rng: np.random.Generator) -> Floats:
+    """Draw the arrival times (s, sorted) of a Gamma renewal process with a rate and a shape that change.
+
+    The process is drawn in operational time, in which one arrival is due per unit: gaps are Gamma(alpha, 1/alpha),
+    of mean 1 and CV 1/sqrt(alpha). Operational time is the integral of the rate, so a gap that spans a change of rate
+    runs faster or slower from the change on: after a jump from 0.1/s to 10/s, nobody waits for the end of a gap that
+    began as 10 s. Where the rate stands still, gaps in seconds are Gamma(alpha, beta) with beta = 1/(alpha rate).
+    A gap keeps the shape that holds where it begins. The first gap is drawn as if the process had always been
+    running, so that the expected number of arrivals is the integral of the rate from the start.
+
+    Source: Gamma gaps with changing alpha and beta: Wang et al., "BurstGPT", arXiv 2401.17644, section on workload
+    generation. Operational time: Berman, "Inhomogeneous and modulated gamma processes", Biometrika 68(1), 1981.
+    Stationary first gap: Cox, "Renewal Theory", 1962, section 5.2.
+
+    Args:
+        rate_per_s: >= 0.
+        alpha: > 0, over the same span.
+        rng: the only source of chance.
+    """
+    due = rate_per_s.integral()
+    shape_edges_s, shapes = _constant_shapes(alpha)
+    edges = _operational(rate_per_s, due, shape_edges_s)
+    # The time until the next arrival of a running process: a gap chosen by its length, at a uniform place in it.
+    arrivals = [np.array([rng.standard_gamma(shapes[0] + 1) / shapes[0] * rng.random()])]
+    while (last := float(arrivals[-1][-1])) < edges[-1]:
+        piece = int(np.searchsorted(edges, last, side="right")) - 1
+        arrivals.append(_gaps_from(last, float(edges[piece + 1]), float(shapes[piece]), rng))
+    operational = np.concatenate(arrivals)
+    return _clock_times(rate_per_s, due, operational[operational < edges[-1]])
+
+
+def _gaps_from(start: float, end: float, shape: float, rng: np.random.Generator) -> Floats:
+    """Arrivals after the one at `start` as long as their gap begins before `end`: the last one may lie beyond it."""
+    due = end - start
+    gaps = rng.standard_gamma(shape, size=int(due + 4 * np.sqrt(due / shape)) + 2) / shape
+    arrivals = start + np.cumsum(gaps)
+    beyond = int(np.searchsorted(arrivals, end, side="left"))
+    return arrivals[: beyond + 1]
+
+
+def _constant_shapes(alpha: PiecewiseLinear) -> tuple[Floats, Floats]:
+    """Cut a changing alpha into pieces on which it moves by 2 % at most, and take the middle of each as constant."""
+    edges_s = [alpha.edges_s[:1]]
+    shapes = []
+    for start_s, end_s, left, right in zip(alpha.edges_s[:-1], alpha.edges_s[1:], alpha.left, alpha.right, strict=True):
+        pieces = max(1, int(np.ceil(abs(np.log(right / left)) / 0.02)))
+        cuts = np.geomspace(left, right, pieces + 1)
+        places = (cuts - left) / (right - left) if right != left else np.array([0.0, 1.0])
+        edges_s.append(start_s + (end_s - start_s) * np.append(places[1:-1], 1.0))
+        shapes.append((cuts[:-1] + cuts[1:]) / 2)
+    return np.concatenate(edges_s), np.concatenate(shapes)
+
+
+def _operational(rate_per_s: PiecewiseLinear, due: Floats, time_s: Floats) -> Floats:
+    """Clock time to operational time: the arrivals that are due by then."""
+    piece = np.clip(np.searchsorted(rate_per_s.edges_s, time_s, side="right") - 1, 0, len(rate_per_s.left) - 1)
+    since_s = time_s - rate_per_s.edges_s[piece]
+    width_s = rate_per_s.edges_s[piece + 1] - rate_per_s.edges_s[piece]
+    slope = (rate_per_s.right[piece] - rate_per_s.left[piece]) / width_s
+    operational: Floats = due[piece] + since_s * (rate_per_s.left[piece] + slope * since_s / 2)
+    return operational
+
+
+def _clock_times(rate_per_s: PiecewiseLinear, due: Floats, operational: Floats) -> Floats:
+    """Operational time back to clock time; stretches of rate 0 take no operational time and get no arrival."""
+    piece = np.clip(np.searchsorted(due, operational, side="right") - 1, 0, len(rate_per_s.left) - 1)
+    wanted = operational - due[piece]
+    left = rate_per_s.left[piece]
+    width_s = rate_per_s.edges_s[piece + 1] - rate_per_s.edges_s[piece]
+    slope = (rate_per_s.right[piece] - left) / width_s
+    # Solves left x + slope x^2 / 2 = wanted in the form that does not cancel when the slope is near 0.
+    root = left + np.sqrt(np.maximum(left * left + 2 * slope * wanted, 0.0))
+    since_s = np.divide(2 * wanted, root, out=np.zeros_like(wanted), where=root > 0)
+    times_s = rate_per_s.edges_s[piece] + np.minimum(since_s, width_s)
+    # Rounding must neither swap two arrivals nor put one on the end.
+    in_order: Floats = np.minimum(np.maximum.accumulate(times_s), np.nextafter(rate_per_s.edges_s[-1], 0.0))
+    return in_order

@@ -1,0 +1,111 @@
+"""Gamma renewal arrivals follow the rate and the shape that were asked for, also where these change."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy import stats
+
+from loadgen.arrivals import PiecewiseLinear, draw_arrivals
+from loadgen.gamma_fit import fit_gamma, time_resolution_s
+
+
+def constant(value: float, duration_s: float) -> PiecewiseLinear:
+    return PiecewiseLinear(np.array([0.0, duration_s]), np.array([value]), np.array([value]))
+
+
+def steps(edges_s: list[float], values: list[float]) -> PiecewiseLinear:
+    return PiecewiseLinear(np.array(edges_s, dtype=float), np.array(values), np.array(values))
+
+
+def fitted_shape(arrivals: NDArray[np.float64]) -> float:
+    """A shape of 0.25 makes gaps below a picosecond, which a clock time rounds to 0: the fit allows for it."""
+    fit = fit_gamma(np.diff(arrivals), time_resolution_s(arrivals))
+    assert fit is not None
+    return fit.alpha
+
+
+def counts_over_runs(
+    rate: PiecewiseLinear, alpha: PiecewiseLinear, edges_s: list[float], runs: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The mean count per bin over many draws, and the standard error of each mean."""
+    rng = np.random.default_rng(5)
+    counts = np.array([np.histogram(draw_arrivals(rate, alpha, rng), edges_s)[0] for _ in range(runs)])
+    return counts.mean(axis=0), counts.std(axis=0) / np.sqrt(runs)
+
+
+@pytest.mark.parametrize("shape", [0.25, 0.5, 1.0, 4.0])
+def test_the_gaps_of_a_steady_process_are_gamma_with_the_shape_and_rate_asked_for(shape: float) -> None:
+    arrivals = draw_arrivals(constant(10.0, 10_000.0), constant(shape, 10_000.0), np.random.default_rng(1))
+    gaps = np.diff(arrivals)
+    assert len(gaps) == pytest.approx(100_000, rel=0.03)
+    assert fitted_shape(arrivals) == pytest.approx(shape, rel=0.02)
+    assert stats.kstest(gaps, stats.gamma(shape, scale=1 / (10.0 * shape)).cdf).pvalue > 1e-3
+
+
+def test_a_jump_of_the_rate_takes_hold_at_once_in_the_middle_of_a_gap() -> None:
+    """Before the jump gaps last 20 s: a process that ended them first would leave the first second almost empty."""
+    rate = steps([0, 10, 12], [0.05, 50.0])
+    mean, error = counts_over_runs(rate, constant(0.5, 12.0), [10, 10.1, 10.5, 11, 12], runs=2000)
+    np.testing.assert_array_less(np.abs(mean - [5, 20, 25, 50]), 4 * error)
+
+
+def test_the_expected_count_is_the_integral_of_the_rate_from_the_very_start() -> None:
+    for shape in (0.25, 5.0):
+        mean, error = counts_over_runs(constant(2.0, 4.0), constant(shape, 4.0), [0, 0.5, 1, 4], runs=4000)
+        np.testing.assert_array_less(np.abs(mean - [1, 1, 6]), 4 * error)
+
+
+def test_a_ramp_of_the_rate_is_followed() -> None:
+    rate = PiecewiseLinear(np.array([0.0, 100.0, 200.0]), np.array([0.0, 400.0]), np.array([400.0, 0.0]))
+    arrivals = draw_arrivals(rate, constant(1.0, 200.0), np.random.default_rng(2))
+    counts, _ = np.histogram(arrivals, np.linspace(0, 200, 9))
+    due = 400 * 25 * np.array([1, 3, 5, 7, 7, 5, 3, 1]) / 8
+    np.testing.assert_array_less(np.abs(counts - due), 5 * np.sqrt(due))
+
+
+def test_the_shape_follows_its_own_course_whatever_the_rate_does() -> None:
+    rate = steps([0, 500, 1000], [100.0, 20.0])
+    alpha = steps([0, 250, 750, 1000], [0.2, 1.0, 5.0])
+    arrivals = draw_arrivals(rate, alpha, np.random.default_rng(3))
+    for start_s, end_s, shape in ((0, 250, 0.2), (250, 500, 1.0), (500, 750, 1.0), (750, 1000, 5.0)):
+        assert fitted_shape(arrivals[(arrivals >= start_s) & (arrivals < end_s)]) == pytest.approx(shape, rel=0.06), (
+            start_s,
+            end_s,
+        )
+
+
+def test_a_shape_that_slides_is_met_at_each_point_of_its_course() -> None:
+    alpha = PiecewiseLinear(np.array([0.0, 1000.0]), np.array([0.2]), np.array([3.0]))
+    arrivals = draw_arrivals(constant(200.0, 1000.0), alpha, np.random.default_rng(4))
+    for middle_s in (50, 500, 950):
+        assert fitted_shape(arrivals[np.abs(arrivals - middle_s) < 50]) == pytest.approx(
+            0.2 + 2.8 * middle_s / 1000, rel=0.08
+        )
+
+
+def test_nothing_arrives_while_the_rate_is_zero() -> None:
+    arrivals = draw_arrivals(steps([0, 10, 20, 30], [5.0, 0.0, 5.0]), constant(1.0, 30.0), np.random.default_rng(6))
+    assert not np.any((arrivals > 10) & (arrivals < 20))
+    assert np.any(arrivals < 10)
+    assert np.any(arrivals > 20)
+    assert len(draw_arrivals(constant(0.0, 10.0), constant(1.0, 10.0), np.random.default_rng(7))) == 0
+
+
+@st.composite
+def courses(draw: st.DrawFn, edges_s: NDArray[np.float64], low: float, high: float) -> PiecewiseLinear:
+    values = st.lists(st.floats(low, high), min_size=len(edges_s) - 1, max_size=len(edges_s) - 1)
+    return PiecewiseLinear(edges_s, np.array(draw(values)), np.array(draw(values)))
+
+
+@given(st.data(), st.integers(0, 2**32))
+def test_arrivals_are_in_order_inside_the_span_and_repeatable(data: st.DataObject, seed: int) -> None:
+    widths_s = data.draw(st.lists(st.floats(0.01, 100), min_size=1, max_size=4))
+    edges_s = data.draw(st.floats(0, 1000)) + np.concatenate([[0.0], np.cumsum(widths_s)])
+    rate = data.draw(courses(edges_s, 0.0, 20.0))
+    alpha = data.draw(courses(edges_s, 0.05, 20.0))
+    arrivals = draw_arrivals(rate, alpha, np.random.default_rng(seed))
+    assert np.all(np.diff(arrivals) >= 0)
+    assert np.all((arrivals >= edges_s[0]) & (arrivals < edges_s[-1]))
+    assert np.array_equal(arrivals, draw_arrivals(rate, alpha, np.random.default_rng(seed)))

@@ -1,0 +1,156 @@
+"""Workload models: read strictly, drawn repeatably, true to their parameters."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from loadgen.errors import InputError
+from loadgen.strict_config import parse
+from loadgen.trace import Service, Trace
+from loadgen.workload import WorkloadModel, draw_trace, expected_requests, read_workload_model
+
+WORKLOADS = Path(__file__).parents[2] / "configs" / "workloads"
+LENGTHS = {"distribution": "constant", "tokens": 100}
+
+
+def model(*streams: dict[str, Any], duration_s: float = 1000.0) -> WorkloadModel:
+    plain = {"service": "api", "model": "llama", "prompt_tokens": LENGTHS, "output_tokens": LENGTHS}
+    values = {"name": "test", "duration_s": duration_s, "streams": [{**plain, **stream} for stream in streams]}
+    return parse(WorkloadModel, values, "test.yaml")
+
+
+def points(*pairs: tuple[float, float]) -> list[dict[str, float]]:
+    return [{"at_s": at_s, "value": value} for at_s, value in pairs]
+
+
+def draw(workload: WorkloadModel, seed: int = 0) -> Trace:
+    return draw_trace(workload, np.random.default_rng(seed))
+
+
+def rates_per_s(trace: Trace, *edges_s: float) -> list[float]:
+    counts, _ = np.histogram(trace.arrival_s, edges_s)
+    return (counts / np.diff(edges_s)).tolist()
+
+
+@pytest.mark.parametrize("path", sorted(WORKLOADS.glob("*.yaml")), ids=lambda path: path.name)
+def test_every_workload_that_is_shipped_can_be_drawn(path: Path) -> None:
+    workload = read_workload_model(path)
+    trace = draw(workload)
+    assert len(trace) == pytest.approx(expected_requests(workload), rel=0.5)
+    assert trace.duration_s == workload.duration_s
+
+
+def test_the_demo_bursts_to_four_times_its_load_and_calms_down_again() -> None:
+    workload = read_workload_model(WORKLOADS / "burst_demo.yaml")
+    traces = [draw(workload, seed) for seed in range(20)]
+    chats = [trace.of_service(Service.CONVERSATION) for trace in traces]
+    before, burst, after = np.mean([rates_per_s(chat, 0, 25, 50, 90) for chat in chats], axis=0)
+    assert before == pytest.approx(2, rel=0.2)
+    assert burst == pytest.approx(8.5, rel=0.2)
+    assert after == pytest.approx(1, rel=0.2)
+    assert np.mean([chat.prompt_tokens.mean() for chat in chats]) == pytest.approx(300, rel=0.1)
+    assert np.mean([chat.output_tokens.mean() for chat in chats]) == pytest.approx(100, rel=0.1)
+    assert max(chat.output_tokens.max() for chat in chats) <= 400
+    jobs = [trace.of_service(Service.API) for trace in traces]
+    assert np.mean([len(job) for job in jobs]) == pytest.approx(30, rel=0.1)
+    assert all(np.ptp(job.arrival_s) < 15 for job in jobs)
+
+
+def test_the_same_seed_draws_the_same_trace_and_another_seed_another() -> None:
+    workload = model({"rate_per_s": 1, "alpha": 0.3})
+    assert np.array_equal(draw(workload, 1).arrival_s, draw(workload, 1).arrival_s)
+    assert not np.array_equal(draw(workload, 1).arrival_s[:5], draw(workload, 2).arrival_s[:5])
+
+
+def test_a_further_stream_leaves_the_first_as_it_was() -> None:
+    first, second = {"rate_per_s": 1, "service": "conversation"}, {"rate_per_s": 2}
+    alone, both = draw(model(first)), draw(model(first, second)).of_service(Service.CONVERSATION)
+    assert np.array_equal(alone.arrival_s, both.arrival_s)
+
+
+def test_streams_are_merged_in_order_with_their_service_model_and_lengths() -> None:
+    trace = draw(
+        model(
+            {"rate_per_s": 1, "service": "conversation", "model": "a", "prompt_tokens": {**LENGTHS, "tokens": 1}},
+            {"rate_per_s": 3, "model": "b", "start_s": 200, "end_s": 300},
+        )
+    )
+    assert trace.model_names == ("a", "b")
+    assert np.array_equal(trace.model == 0, trace.service == Service.CONVERSATION)
+    assert np.array_equal(trace.model == 0, trace.prompt_tokens == 1)
+    batch = trace.of_service(Service.API)
+    assert 200 <= batch.arrival_s[0] < batch.arrival_s[-1] < 300
+    assert np.all(np.diff(trace.arrival_s) >= 0)
+
+
+def test_steps_hold_their_value_and_the_ends_hold_theirs() -> None:
+    trace = draw(model({"rate_per_s": {"interpolation": "steps", "points": points((250, 40), (500, 160))}}))
+    np.testing.assert_allclose(rates_per_s(trace, 0, 250, 500, 1000), [40, 40, 160], rtol=0.05)
+
+
+def test_a_line_goes_through_its_points() -> None:
+    trace = draw(model({"rate_per_s": {"interpolation": "linear", "points": points((0, 0), (500, 200))}}))
+    np.testing.assert_allclose(rates_per_s(trace, 0, 250, 500, 1000), [50, 150, 200], rtol=0.05)
+
+
+def test_a_parabola_goes_through_its_points() -> None:
+    course = {"interpolation": "quadratic", "points": points((0, 20), (500, 120), (1000, 20))}
+    trace = draw(model({"rate_per_s": course}))
+    # 120 - 100 x^2 with x = (t - 500) / 500: x^2 is 0.0133 in the mean over |x| < 0.2, 0.173 to 0.6, 0.653 to 1.
+    np.testing.assert_allclose(
+        rates_per_s(trace, 0, 200, 400, 600, 800, 1000), [54.7, 102.7, 118.7, 102.7, 54.7], rtol=0.04
+    )
+
+
+def test_beta_gives_the_rate_one_over_alpha_beta_also_where_both_move() -> None:
+    alpha = {"interpolation": "linear", "points": points((0, 0.5), (1000, 2))}
+    beta_s = {"interpolation": "linear", "points": points((0, 0.02), (1000, 0.01))}
+    workload = model({"alpha": alpha, "beta_s": beta_s})
+    time_s = np.linspace(0, 1000, 100_001)
+    due = np.trapezoid(1 / ((0.5 + 1.5 * time_s / 1000) * (0.02 - 0.01 * time_s / 1000)), time_s)
+    assert expected_requests(workload) == pytest.approx(due, rel=1e-4)
+    assert len(draw(workload)) == pytest.approx(due, rel=0.02)
+    assert expected_requests(model({"alpha": 0.25, "beta_s": 2})) == pytest.approx(2000)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"rate": 3}, r"unknown key 'streams.0.rate'; known keys: .*rate_per_s"),
+        ({"beta_s": 1}, "'streams.0': give either rate_per_s or beta_s"),
+        ({"alpha": 0}, r"'streams.0.alpha.constant': input should be greater than 0, got 0"),
+        ({"rate_per_s": float("nan")}, "input should be a finite number"),
+        ({"rate_per_s": 1e9}, "about 1e[+]12 requests are due; want at most 1e[+]08"),
+        ({"start_s": 2000}, r"streams.0: start_s 2000, end_s 1000; want 0 <= start < end <= 1000"),
+        (
+            {"rate_per_s": {"interpolation": "linear", "points": points((5, 1), (5, 2))}},
+            r"points are at \[5.0, 5.0\] s; want them in order of time",
+        ),
+        (
+            {"rate_per_s": {"interpolation": "quadratic", "points": points((0, 1), (9, 2))}},
+            "a quadratic schedule goes through 3 points, got 2",
+        ),
+        (
+            {"rate_per_s": {"interpolation": "quadratic", "points": points((0, 9), (500, -1), (1000, 9))}},
+            "rate_per_s falls to -1; want at least 0 at all times",
+        ),
+        ({"alpha": {"interpolation": "steps", "points": points((0, 0))}}, "alpha falls to 0; want at least 0.01"),
+        ({"alpha": {"interpolation": "steps", "points": [{"at": 0, "value": 1}]}}, "points.0.at_s' is missing"),
+        ({"prompt_tokens": {"distribution": "zip"}}, "'zipf', 'lognormal', 'geometric', 'constant'"),
+    ],
+)
+def test_a_wrong_model_is_refused_with_the_place_and_the_reason(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=f"^test.yaml: .*{message}"):
+        model({"rate_per_s": 1, **change})
+
+
+def test_a_model_that_draws_no_request_says_so() -> None:
+    with pytest.raises(InputError, match="workload 'test': no request was drawn; raise the rate or the duration"):
+        draw(model({"rate_per_s": 1e-9}))
+
+
+def test_a_model_written_out_and_read_again_is_the_same() -> None:
+    workload = read_workload_model(WORKLOADS / "burst_demo.yaml")
+    assert parse(WorkloadModel, workload.model_dump(mode="json", exclude_none=True), "again") == workload
