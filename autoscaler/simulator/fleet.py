@@ -1,0 +1,297 @@
+"""A simulated fleet: replicas that start, serve and drain, one router in front of them, and the requests they serve."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from autoscaler.interface import HardwareProfile, ReplicaState, ScalingLimits, ServiceClass
+from autoscaler.simulator.cost_model import step_costs
+from autoscaler.simulator.engine_state import check_engine, engine_limits
+from autoscaler.simulator.fleet_kernel import run_until
+from autoscaler.simulator.fleet_state import (
+    DRAINING,
+    ENDED,
+    FREE,
+    READY,
+    REPLICA,
+    STARTING,
+    Fate,
+    Rules,
+    empty_fleet,
+    engine_as_objects,
+    reset_engine,
+    with_rows,
+)
+from autoscaler.simulator.offered_requests import requests_of, service_queues
+from autoscaler.simulator.replica_kernel import set_next, settle_all
+from loadgen.trace import Trace
+
+# Steps that are alike are jumped over up to this many at a time: enough to make jumping cheap, few enough to look up
+# again where something comes in between.
+JUMPED_STEPS = 128
+REPLICA_STATES = {STARTING: ReplicaState.STARTING, READY: ReplicaState.READY, DRAINING: ReplicaState.DRAINING}
+
+
+@dataclass(frozen=True, kw_only=True)
+class FleetConfig:
+    """The fleet, its router and its control loop, as they are live.
+
+    Attributes:
+        hardware: of every replica.
+        limits: the range of the number of replicas; every decision is kept within it.
+        initial_replicas: ready at the start.
+        cold_start_s: from the decision to a ready replica; the median where it varies.
+        cold_start_sigma: standard deviation of its logarithm (lognormal); 0 = always the same.
+        max_ongoing_requests: that the router gives to one replica at a time.
+        max_queued_requests: that wait at the router; further ones are refused.
+        services: class, promise and deadline, by label.
+        period_s: the policy is asked once per period.
+        metrics_interval_s: replicas report once per interval.
+        arrivals_bin_s: arrivals are counted per bin; the policy sees the last `history_bins` complete ones.
+        drain_timeout_s: a replica that is taken away may finish its requests for so long.
+        settle_s: simulated after the last request has ended, so that the fleet is seen to shrink.
+    """
+
+    hardware: HardwareProfile
+    limits: ScalingLimits
+    initial_replicas: int
+    cold_start_s: float
+    max_ongoing_requests: int
+    services: Mapping[str, ServiceClass]
+    cold_start_sigma: float = 0.0
+    max_queued_requests: int = 1000
+    period_s: float = 1.0
+    metrics_interval_s: float = 1.0
+    arrivals_bin_s: float = 1.0
+    history_bins: int = 300
+    drain_timeout_s: float = 60.0
+    settle_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaLife:
+    """When a replica was asked for, ready, told to drain, and gone; infinity where it never came to that."""
+
+    number: int
+    requested_s: float
+    ready_s: float
+    draining_s: float
+    ended_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSample:
+    """What one replica reported: counts now, and output tokens in the `interval_s` before."""
+
+    time_s: float
+    number: int
+    running: int
+    waiting: int
+    kv_cache_fraction: float
+    output_tokens: int
+    interval_s: float
+
+
+class Fleet:
+    """A fleet that serves a trace. Python moves it from one control tick to the next, compiled code in between.
+
+    Args:
+        event_skipping: jump over engine steps that are alike; the results are equal either way.
+    """
+
+    def __init__(
+        self, trace: Trace, config: FleetConfig, rng: np.random.Generator, *, event_skipping: bool = True
+    ) -> None:
+        self._config = config
+        self._rng = rng
+        self._limits = engine_limits(config.hardware)
+        self._rules = Rules(
+            limits=self._limits,
+            costs=step_costs(config.hardware),
+            max_ongoing_requests=config.max_ongoing_requests,
+            max_queued_requests=config.max_queued_requests,
+            longest_request_tokens=self._limits.longest_request_tokens,
+            most_steps=JUMPED_STEPS if event_skipping else 1,
+        )
+        services, of_service = service_queues(trace, config.services)
+        self.requests = requests_of(trace, of_service)
+        self._arrays = empty_fleet(config.limits.max_replicas + 1, config.max_ongoing_requests, services)
+        self._started = 0
+        self._sampled_s = 0.0
+        self.lives: list[ReplicaLife] = []
+        self.samples: list[EngineSample] = []
+        for _ in range(config.initial_replicas):
+            self._start(0.0, 0.0)
+
+    @property
+    def now_s(self) -> float:
+        """How far the fleet has come."""
+        return float(self._arrays.clock["now_s"][0])
+
+    @property
+    def all_ended(self) -> bool:
+        """Whether every request of the trace has ended."""
+        return int(self._arrays.clock["ended"][0]) == len(self.requests.arrival_s)
+
+    @property
+    def last_end_s(self) -> float:
+        """When the last request ended so far."""
+        return float(self._arrays.clock["last_end_s"][0])
+
+    def advance(self, until_s: float) -> None:
+        """Let everything happen that is due up to and including `until_s`."""
+        run_until(self._arrays, self.requests, self._rules, until_s)
+        self._collect_ended()
+
+    def scale_to(self, target_replicas: int) -> None:
+        """Start replicas, or take some away, until starting and ready ones are `target_replicas`.
+
+        Starting ones are cancelled first, the newest first; then the ready ones with the fewest requests drain.
+        """
+        starting = self._rows_in(STARTING)
+        surplus = len(starting) + len(self._rows_in(READY)) - target_replicas
+        for _ in range(-surplus):
+            self._start(self.now_s, self._cold_start_s())
+        for row in reversed(starting[len(starting) - max(0, min(surplus, len(starting))) :]):
+            self._end(row)
+        for row in self._emptiest_ready(max(0, surplus - len(starting))):
+            self._drain(row)
+        self._collect_ended()
+
+    def sample(self) -> list[EngineSample]:
+        """Let every replica that serves report; also kept in `samples`."""
+        settle_all(self._arrays, self._rules, self.now_s)
+        serving = [row for state in (READY, DRAINING) for row in self._rows_in(state)]
+        reported = [self._sample_row(row, self.now_s) for row in serving]
+        reported.sort(key=lambda sample: sample.number)
+        self._sampled_s = self.now_s
+        self.samples.extend(reported)
+        return reported
+
+    def replicas(self) -> Iterator[tuple[int, ReplicaState, float]]:
+        """(number, state, asked for at) of the replicas that there are, the oldest first."""
+        rows = self._arrays.replicas
+        there = [row for row in range(len(rows)) if rows["state"][row] in REPLICA_STATES]
+        for row in sorted(there, key=lambda row: int(rows["number"][row])):
+            state = REPLICA_STATES[int(rows["state"][row])]
+            yield int(rows["number"][row]), state, float(rows["requested_s"][row])
+
+    def queue(self) -> list[tuple[int, int, float | None]]:
+        """Of each service: requests and prompt tokens in the router's queue, and the earliest deadline there."""
+        return [
+            (int(service["queued"]), int(service["queued_prompt_tokens"]), self._earliest_deadline_s(service))
+            for service in self._arrays.services
+        ]
+
+    def close(self) -> None:
+        """End the run here: report once more, and write down the lives of the replicas that are still there."""
+        if self.now_s > self._sampled_s:
+            self.sample()
+        self.lives.extend(_life(row) for row in self._arrays.replicas if int(row["state"]) in REPLICA_STATES)
+        self.lives.sort(key=lambda life: life.number)
+
+    def check(self) -> None:
+        """Raise AssertionError unless every engine's blocks, slots and tokens add up; for tests."""
+        for row in np.flatnonzero(np.isin(self._arrays.replicas["state"], (READY, DRAINING))):
+            check_engine(engine_as_objects(self._arrays, int(row)), self._limits)
+
+    def _earliest_deadline_s(self, service: np.void) -> float | None:
+        """The deadline of the service's request that has waited longest; None where none waits."""
+        if service["queued"] == 0:
+            return None
+        waiting = self.requests.of_service[service["head"] : service["end"]]
+        place = 0
+        while self.requests.fate[waiting[place]] != Fate.QUEUED:
+            place += 1
+        return float(self.requests.arrival_s[waiting[place]] + service["deadline_s"])
+
+    def _rows_in(self, state: int) -> list[int]:
+        """The rows in that state, the oldest replica first."""
+        rows = np.flatnonzero(self._arrays.replicas["state"] == state)
+        return sorted(rows.tolist(), key=lambda row: int(self._arrays.replicas["number"][row]))
+
+    def _emptiest_ready(self, count: int) -> list[int]:
+        """The `count` ready rows with the fewest requests; of equals the newest."""
+        states, numbers = self._arrays.states, self._arrays.replicas["number"]
+
+        def cost(row: int) -> tuple[int, int]:
+            return int(states["running"][row] + states["waiting"][row]), -int(numbers[row])
+
+        return sorted(self._rows_in(READY), key=cost)[:count]
+
+    def _cold_start_s(self) -> float:
+        """How long the next replica takes to start."""
+        spread = self._config.cold_start_sigma
+        return self._config.cold_start_s * (float(np.exp(self._rng.normal(0.0, spread))) if spread > 0 else 1.0)
+
+    def _start(self, now_s: float, cold_start_s: float) -> None:
+        """Ask for one more replica."""
+        free = np.flatnonzero(self._arrays.replicas["state"] == FREE)
+        if len(free) == 0:
+            free = np.array([len(self._arrays.replicas)])
+            self._arrays = with_rows(self._arrays, len(self._arrays.replicas))
+        row = int(free[0])
+        fresh = np.zeros((), REPLICA)
+        for name in ("draining_s", "ended_s", "drain_until_s", "step_end_s"):
+            fresh[name] = np.inf
+        fresh["state"], fresh["number"] = STARTING, self._started
+        fresh["requested_s"], fresh["ready_s"] = now_s, now_s + cold_start_s
+        self._arrays.replicas[row] = fresh
+        reset_engine(self._arrays, row, self._limits)
+        set_next(self._arrays, row)
+        self._started += 1
+
+    def _drain(self, row: int) -> None:
+        """Give this replica no further requests; it ends when it has none left."""
+        replica, state = self._arrays.replicas[row], self._arrays.states[row]
+        replica["state"], replica["draining_s"] = DRAINING, self.now_s
+        replica["drain_until_s"] = self.now_s + self._config.drain_timeout_s
+        if state["running"] + state["waiting"] == 0:
+            self._end(row)
+        else:
+            set_next(self._arrays, row)
+
+    def _end(self, row: int) -> None:
+        replica = self._arrays.replicas[row]
+        replica["state"], replica["ended_s"], replica["step_end_s"] = ENDED, self.now_s, np.inf
+        set_next(self._arrays, row)
+
+    def _collect_ended(self) -> None:
+        """Write down the lives and last reports of replicas that have ended, and free their rows."""
+        rows = self._arrays.replicas
+        for row in np.flatnonzero(rows["state"] == ENDED).tolist():
+            life = _life(rows[row])
+            self.lives.append(life)
+            if life.ready_s < life.ended_s and life.ended_s > self._sampled_s:
+                self.samples.append(self._sample_row(row, life.ended_s))
+            rows["state"][row] = FREE
+
+    def _sample_row(self, row: int, time_s: float) -> EngineSample:
+        """What this replica reports, and note how many tokens it has reported."""
+        replica, state = self._arrays.replicas[row], self._arrays.states[row]
+        output_tokens = int(state["output_tokens"])
+        sample = EngineSample(
+            time_s=time_s,
+            number=int(replica["number"]),
+            running=int(state["running"]),
+            waiting=int(state["waiting"]),
+            kv_cache_fraction=1.0 - float(state["free_blocks"]) / self._limits.usable_blocks,
+            output_tokens=output_tokens - int(replica["sampled_tokens"]),
+            interval_s=time_s - max(self._sampled_s, float(replica["ready_s"])),
+        )
+        replica["sampled_tokens"] = output_tokens
+        return sample
+
+
+def _life(replica: np.void) -> ReplicaLife:
+    """The life of one replica; a start that was cancelled was never ready."""
+    ended_s, ready_s = float(replica["ended_s"]), float(replica["ready_s"])
+    was_ready = int(replica["state"]) != STARTING and ready_s < ended_s
+    return ReplicaLife(
+        number=int(replica["number"]),
+        requested_s=float(replica["requested_s"]),
+        ready_s=ready_s if was_ready else np.inf,
+        draining_s=float(replica["draining_s"]),
+        ended_s=ended_s,
+    )

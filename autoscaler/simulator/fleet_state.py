@@ -1,0 +1,194 @@
+"""The state of a fleet as arrays: replicas by row, their engines, the router's queue, and the fate of each request."""
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autoscaler.simulator.compiled import record_type
+from autoscaler.simulator.cost_model import StepCosts
+from autoscaler.simulator.engine_state import Engine, EngineLimits, EngineState, Slot
+
+# States of a row. ENDED keeps the replica's history until it is read, then the row is FREE.
+FREE, STARTING, READY, DRAINING, ENDED = range(5)
+
+
+class Fate(IntEnum):
+    """Where a request is, or how it ended."""
+
+    COMING = 0
+    QUEUED = 1
+    IN_ENGINE = 2
+    OK = 3
+    QUEUE_FULL = 4
+    NO_READY_REPLICA = 5
+    DEADLINE_IN_QUEUE = 6
+    DEADLINE_IN_ENGINE = 7
+    REPLICA_LOST = 8
+    TOO_LONG = 9
+
+
+@dataclass(slots=True)
+class ReplicaRow:
+    """One replica and the steps that its engine has under way.
+
+    Attributes:
+        state: FREE, STARTING, READY, DRAINING or ENDED.
+        number: which replica it is, counted over the whole run.
+        requested_s, ready_s, draining_s, ended_s: when it was asked for, began to serve (is to, while it starts),
+            to drain, and was gone; infinity = not yet.
+        drain_until_s: when a draining replica is cut off.
+        step_start_s, step_end_s: of the steps under way; infinity = the engine is idle.
+        steps: steps under way, one after the other, all alike but for one more token of each request.
+        sampled_tokens: output tokens at the last metrics report.
+    """
+
+    state: int
+    number: int
+    requested_s: float
+    ready_s: float
+    draining_s: float
+    ended_s: float
+    drain_until_s: float
+    step_start_s: float
+    step_end_s: float
+    steps: int
+    sampled_tokens: int
+
+
+@dataclass(slots=True)
+class ServiceQueue:
+    """One service: its requests in order of arrival stand in `Requests.of_service[first:end]`.
+
+    All have the same time to their deadline, so order of arrival is order of deadline, in the queue and everywhere.
+
+    Attributes:
+        rank: 0 is served first.
+        head: place of the request to be dispatched next, or before it.
+        expiry: place of the request whose deadline is next, or before it.
+        queued, queued_prompt_tokens: in the queue now.
+    """
+
+    rank: int
+    deadline_s: float
+    first: int
+    end: int
+    head: int
+    expiry: int
+    queued: int
+    queued_prompt_tokens: int
+
+
+@dataclass(slots=True)
+class Clock:
+    """Where the run stands.
+
+    Attributes:
+        arrived, ended: requests so far.
+        last_end_s: when the last request ended so far.
+        dispatch_due: 1 = the queue may have to give requests to replicas.
+    """
+
+    now_s: float
+    arrived: int
+    ended: int
+    last_end_s: float
+    dispatch_due: int
+
+
+REPLICA, SERVICE, CLOCK = record_type(ReplicaRow), record_type(ServiceQueue), record_type(Clock)
+ENGINE, SLOT = record_type(EngineState), record_type(Slot)
+
+
+class Requests(NamedTuple):
+    """What is asked for and what became of it; n requests in order of arrival."""
+
+    arrival_s: NDArray[np.float64]
+    prompt_tokens: NDArray[np.int32]
+    output_tokens: NDArray[np.int32]
+    service: NDArray[np.int8]
+    of_service: NDArray[np.int64]
+    fate: NDArray[np.int8]
+    first_token_s: NDArray[np.float64]
+    finished_s: NDArray[np.float64]
+    received_tokens: NDArray[np.int32]
+    replica: NDArray[np.int32]  # number of the replica that served it, -1 = none
+    row: NDArray[np.int32]
+    slot: NDArray[np.int32]
+
+
+class FleetArrays(NamedTuple):
+    """R rows of replicas with S slots each. `next_s[row]` is when something happens there next."""
+
+    clock: NDArray[np.void]
+    replicas: NDArray[np.void]
+    next_s: NDArray[np.float64]
+    services: NDArray[np.void]
+    states: NDArray[np.void]
+    slots: NDArray[np.void]
+    running_slots: NDArray[np.int64]
+    waiting_slots: NDArray[np.int64]
+    spare_slots: NDArray[np.int64]
+    delivered_slots: NDArray[np.int64]
+
+
+class Rules(NamedTuple):
+    """Settings of the inner loop. `most_steps` = 1 goes step by step, more jumps over steps that are alike."""
+
+    limits: EngineLimits
+    costs: StepCosts
+    max_ongoing_requests: int
+    max_queued_requests: int
+    longest_request_tokens: int
+    most_steps: int
+
+
+def empty_fleet(rows: int, slots: int, services: NDArray[np.void]) -> FleetArrays:
+    """A fleet without replicas, with room for `rows` of them."""
+    return FleetArrays(
+        clock=np.zeros(1, CLOCK),
+        replicas=np.zeros(rows, REPLICA),
+        next_s=np.full(rows, np.inf),
+        services=services,
+        states=np.zeros(rows, ENGINE),
+        slots=np.zeros((rows, slots), SLOT),
+        running_slots=np.zeros((rows, slots), np.int64),
+        waiting_slots=np.zeros((rows, slots), np.int64),
+        spare_slots=np.zeros((rows, slots), np.int64),
+        delivered_slots=np.zeros((rows, slots), np.int64),
+    )
+
+
+def with_rows(fleet: FleetArrays, added: int) -> FleetArrays:
+    """The same fleet with room for `added` more replicas."""
+    more = empty_fleet(added, fleet.slots.shape[1], fleet.services)
+    joined = {
+        name: np.concatenate([getattr(fleet, name), getattr(more, name)])
+        for name in FleetArrays._fields
+        if name not in ("clock", "services")
+    }
+    return fleet._replace(**joined)
+
+
+def reset_engine(fleet: FleetArrays, row: int, limits: EngineLimits) -> None:
+    """Give row `row` an engine without requests."""
+    slots = fleet.slots.shape[1]
+    fleet.states[row] = np.zeros((), ENGINE)
+    fleet.states["free_blocks"][row] = limits.usable_blocks
+    fleet.states["spare"][row] = slots
+    fleet.slots[row] = np.zeros((), SLOT)
+    fleet.spare_slots[row] = np.arange(slots - 1, -1, -1)
+
+
+def engine_as_objects(fleet: FleetArrays, row: int) -> Engine:
+    """A copy of one row's engine as Python objects, for `check_engine`."""
+    return Engine(
+        EngineState(*fleet.states[row].item()),
+        [Slot(*slot.item()) for slot in fleet.slots[row]],
+        fleet.running_slots[row].tolist(),
+        fleet.waiting_slots[row].tolist(),
+        fleet.spare_slots[row].tolist(),
+        fleet.delivered_slots[row].tolist(),
+    )

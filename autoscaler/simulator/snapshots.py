@@ -1,0 +1,142 @@
+"""What the policy sees of a simulated fleet: as late and as coarse as it is live."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autoscaler.interface import ArrivalHistory, ClusterSnapshot, QueueSnapshot, ReplicaSnapshot
+from autoscaler.simulator.fleet import EngineSample, Fleet, FleetConfig
+from forecasting.interface import Forecast, Forecaster
+from forecasting.registry import make_forecaster
+from loadgen.trace import SERVICE_LABELS, Trace
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForecastSettings:
+    """Which forecaster runs, one for each service.
+
+    Attributes:
+        name, params: of `forecasting.registry.FORECASTERS`.
+        bin_s: length of a bin of its series.
+        horizon_s: how far ahead it forecasts.
+        levels: quantiles, increasing.
+    """
+
+    name: str
+    bin_s: float
+    horizon_s: float
+    levels: tuple[float, ...]
+    params: Mapping[str, Any] = field(default_factory=dict)
+
+    def make_forecasters(self, services: Iterable[str]) -> dict[str, Forecaster]:
+        """A new forecaster for each service."""
+        return {
+            service: make_forecaster(self.name, bin_s=self.bin_s, levels=self.levels, **self.params)
+            for service in services
+        }
+
+
+class ArrivalCounts:
+    """Arrivals of each service per bin of `bin_s`, of which only complete bins are given out."""
+
+    def __init__(self, trace: Trace, services: Iterable[str], bin_s: float) -> None:
+        self.bin_s = bin_s
+        self._counts: dict[str, NDArray[np.float64]] = {}
+        for label in services:
+            arrivals_s = trace.arrival_s[trace.service == SERVICE_LABELS.index(label)]
+            counts = np.bincount(np.floor(arrivals_s / bin_s + 1e-9).astype(np.int64)).astype(np.float64)
+            counts.flags.writeable = False
+            self._counts[label] = counts
+
+    def complete_bins(self, now_s: float) -> int:
+        """How many bins have ended by now."""
+        return math.floor(now_s / self.bin_s + 1e-9)
+
+    def bins(self, service: str, first: int, end: int) -> NDArray[np.float64]:
+        """The counts of bins first..end-1, f64[end - first]; after the last arrival they are 0."""
+        counts = self._counts[service]
+        if end <= len(counts):
+            return counts[first:end]
+        return np.concatenate([counts[first:], np.zeros(end - max(first, len(counts)))])
+
+
+class ForecastFeed:
+    """Gives forecasters each bin when it is complete, and keeps their latest forecasts."""
+
+    def __init__(self, forecasters: Mapping[str, Forecaster], counts: ArrivalCounts, horizon_s: float) -> None:
+        self._forecasters = forecasters
+        self._counts = counts
+        self._ahead_bins = max(1, math.ceil(horizon_s / counts.bin_s - 1e-9))
+        self._observed_bins = 0
+        self.latest: dict[str, Forecast] | None = None
+
+    def update(self, now_s: float) -> None:
+        """Observe what has become complete by now and forecast anew; nothing happens while a bin is under way."""
+        complete = self._counts.complete_bins(now_s)
+        if complete == self._observed_bins:
+            return
+        latest = {}
+        for service, forecaster in self._forecasters.items():
+            forecaster.observe(self._counts.bins(service, self._observed_bins, complete))
+            latest[service] = forecaster.forecast(self._ahead_bins)
+        self._observed_bins, self.latest = complete, latest
+
+
+class SnapshotMaker:
+    """Makes the policy's snapshots of a fleet, from what has been reported by then."""
+
+    def __init__(self, trace: Trace, config: FleetConfig, forecasts: ForecastFeed | None) -> None:
+        self._config = config
+        self._services = [label for label in SERVICE_LABELS if label in config.services]
+        self._counts = ArrivalCounts(trace, self._services, config.arrivals_bin_s)
+        self._forecasts = forecasts
+        self._reports: dict[int, EngineSample] = {}
+
+    def report(self, samples: list[EngineSample]) -> None:
+        """Take in what the replicas report; from now on the policy sees this."""
+        self._reports = {sample.number: sample for sample in samples}
+
+    def snapshot(self, fleet: Fleet, target_replicas: int) -> ClusterSnapshot:
+        """The fleet as the policy sees it now: replicas as last reported, the queue as it is, complete bins."""
+        if self._forecasts is not None:
+            self._forecasts.update(fleet.now_s)
+        return ClusterSnapshot(
+            now_s=fleet.now_s,
+            target_replicas=target_replicas,
+            replicas=tuple(self._replicas(fleet)),
+            queued={SERVICE_LABELS[index]: QueueSnapshot(*queue) for index, queue in enumerate(fleet.queue())},
+            arrivals={label: self._history(label, fleet.now_s) for label in self._services},
+            forecast=self._forecasts.latest if self._forecasts is not None else None,
+        )
+
+    def _replicas(self, fleet: Fleet) -> Iterable[ReplicaSnapshot]:
+        for number, state, requested_s in fleet.replicas():
+            report = self._reports.get(number)
+            if report is None:
+                yield ReplicaSnapshot(replica_name(number), state, requested_s)
+                continue
+            yield ReplicaSnapshot(
+                replica_id=replica_name(number),
+                state=state,
+                requested_at_s=requested_s,
+                running=report.running,
+                waiting=report.waiting,
+                kv_cache_fraction=report.kv_cache_fraction,
+                tokens_per_s=report.output_tokens / report.interval_s if report.interval_s > 0 else 0.0,
+            )
+
+    def _history(self, service: str, now_s: float) -> ArrivalHistory:
+        complete = self._counts.complete_bins(now_s)
+        first = max(0, complete - self._config.history_bins)
+        return ArrivalHistory(
+            first * self._counts.bin_s, self._counts.bin_s, self._counts.bins(service, first, complete)
+        )
+
+
+def replica_name(number: int) -> str:
+    """The name of the replica in snapshots and tables."""
+    return f"replica-{number}"

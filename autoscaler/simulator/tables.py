@@ -1,0 +1,99 @@
+"""The tables of a simulated run: one row per request, per state of a replica, and per report of an engine."""
+
+import math
+
+import numpy as np
+import pyarrow as pa
+
+from autoscaler.simulator.fleet import EngineSample, ReplicaLife
+from autoscaler.simulator.fleet_state import Fate, Requests
+from autoscaler.simulator.snapshots import replica_name
+from loadgen.records import RECORD_SCHEMA, Cause, Status
+from loadgen.trace import SERVICE_LABELS, Trace
+
+# How each end is recorded: status, cause, and the cause in a sentence.
+ENDS: dict[Fate, tuple[Status, Cause | None, str | None]] = {
+    Fate.OK: (Status.OK, None, None),
+    Fate.QUEUE_FULL: (Status.REJECTED, Cause.QUEUE_FULL, "the router's queue was full"),
+    Fate.NO_READY_REPLICA: (Status.TIMED_OUT, Cause.NO_READY_REPLICA, "no replica was ready by the deadline"),
+    Fate.DEADLINE_IN_QUEUE: (Status.TIMED_OUT, Cause.DEADLINE_IN_QUEUE, "the deadline passed in the router's queue"),
+    Fate.DEADLINE_IN_ENGINE: (Status.TIMED_OUT, Cause.DEADLINE_IN_ENGINE, "the deadline passed in the engine"),
+    Fate.REPLICA_LOST: (Status.FAILED, Cause.REPLICA_LOST, "the replica ended before the request did"),
+    Fate.TOO_LONG: (Status.FAILED, Cause.TOO_LONG, "prompt and output are longer than the engine takes"),
+}
+REPLICA_SCHEMA = pa.schema(
+    [
+        pa.field("replica_id", pa.string(), nullable=False),
+        pa.field("state", pa.string(), nullable=False),
+        pa.field("start_s", pa.float64(), nullable=False),
+        pa.field("end_s", pa.float64(), nullable=False),
+    ]
+)
+ENGINE_SCHEMA = pa.schema(
+    [
+        pa.field("time_s", pa.float64(), nullable=False),
+        pa.field("replica_id", pa.string(), nullable=False),
+        pa.field("running", pa.int32(), nullable=False),
+        pa.field("waiting", pa.int32(), nullable=False),
+        pa.field("kv_cache_fraction", pa.float64(), nullable=False),
+        pa.field("output_tokens", pa.int64(), nullable=False),
+        pa.field("interval_s", pa.float64(), nullable=False),
+    ]
+)
+
+
+def record_table(trace: Trace, requests: Requests) -> pa.Table:
+    """One record for each request of the trace, in its order; every one must have ended."""
+    count = len(trace)
+    replica_names = [replica_name(number) for number in range(int(requests.replica.max(initial=-1)) + 1)]
+    ends = [ENDS.get(Fate(fate), (None, None, None)) for fate in Fate]
+    columns = {
+        "request_id": np.arange(count, dtype=np.int64),
+        "service": _chosen(list(SERVICE_LABELS), trace.service),
+        "model": _chosen(list(trace.model_names), trace.model),
+        "prompt_tokens": trace.prompt_tokens,
+        "output_tokens": requests.received_tokens,
+        "scheduled_s": trace.arrival_s,
+        "sent_s": trace.arrival_s,
+        "first_token_s": pa.array(requests.first_token_s, from_pandas=True),
+        "finished_s": requests.finished_s,
+        "status": _chosen([status for status, _, _ in ends], requests.fate),
+        "replica_id": _chosen(replica_names, requests.replica),
+        "cause": _chosen([cause for _, cause, _ in ends], requests.fate),
+        "error": _chosen([error for _, _, error in ends], requests.fate),
+        "attempts": np.ones(count, dtype=np.int32),
+    }
+    return pa.table([pa.array(columns[field.name], field.type) for field in RECORD_SCHEMA], schema=RECORD_SCHEMA)
+
+
+def replica_table(lives: list[ReplicaLife], end_s: float) -> pa.Table:
+    """One row for each state that a replica was in for some time; the run ends at `end_s`."""
+    rows: dict[str, list[object]] = {name: [] for name in REPLICA_SCHEMA.names}
+    for life in lives:
+        gone_s = min(life.ended_s, end_s)
+        starts_s = {"starting": life.requested_s, "ready": life.ready_s, "draining": life.draining_s}
+        bounds_s = [*starts_s.values(), gone_s]
+        for place, (state, start_s) in enumerate(starts_s.items()):
+            until_s = min(bounds_s[place + 1 :])
+            if math.isfinite(start_s) and until_s > start_s:
+                for name, value in zip(rows, (replica_name(life.number), state, start_s, until_s), strict=True):
+                    rows[name].append(value)
+    return pa.table(rows, schema=REPLICA_SCHEMA)
+
+
+def engine_table(samples: list[EngineSample]) -> pa.Table:
+    """One row for each report of a replica, in order of time."""
+    columns = {
+        name: [getattr(sample, name) for sample in samples] for name in ENGINE_SCHEMA.names if name != "replica_id"
+    }
+    columns["replica_id"] = [replica_name(sample.number) for sample in samples]
+    return pa.table(columns, schema=ENGINE_SCHEMA)
+
+
+def _chosen(
+    values: list[str] | list[Status | None] | list[Cause | None] | list[str | None], which: np.ndarray
+) -> pa.Array:
+    """The value that each index of `which` stands for; null where it is negative."""
+    known = pa.array([None if value is None else str(value) for value in values], pa.string())
+    indices = pa.array(which.astype(np.int64), mask=which < 0)
+    return known.take(indices)
