@@ -1,0 +1,149 @@
+"""The report of one run: a single HTML page that opens offline, computed from the results folder alone."""
+
+import base64
+import hashlib
+import json
+from datetime import UTC, datetime
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from testbed.report import tables
+from testbed.report.facts import LIVE, LOAD, SIMULATED, RunFacts, gather_facts
+from testbed.report.figures import Timeline, draw_timeline
+from testbed.report.fleet_panels import forecast_panel, kv_cache_panel, queue_panel, replica_panel
+from testbed.report.panels import Panel
+from testbed.report.request_panels import failure_panel, in_flight, latency_panel, load_panel, request_series
+from testbed.report.time_bins import bins_over, length
+from testbed.report.verdict import list_warnings, write_verdict
+from testbed.results import Results
+
+KINDS = {
+    SIMULATED: "Simulated run",
+    LIVE: "Live run",
+    LOAD: "Load replayed against a server",
+}
+LONG_TABLE_ROWS = 50
+
+
+def write_report(results: Results, path: Path) -> Path:
+    """Write the page to `path` and return it. It loads nothing; without scripts only the figure is missing."""
+    path.write_text(render_page(gather_facts(results)), encoding="utf-8")
+    return path
+
+
+def render_page(facts: RunFacts) -> str:
+    """The page as HTML."""
+    timeline, missing = build_timeline(facts)
+    columns, rows = tables.service_table(facts)
+    changes = tables.target_changes(facts)
+    scripts = [get_plotlyjs(), _asset("timeline.js")]
+    page: str = _template().render(
+        name=facts.name,
+        kind=KINDS.get(facts.summary.get("kind", ""), "Run"),
+        meta=_describe_run(facts),
+        verdict=write_verdict(facts),
+        warnings=list_warnings(facts),
+        tiles=tables.key_figures(facts),
+        timeline=timeline,
+        timeline_json=Markup(_as_script_data({"figure": timeline.figure, "readouts": timeline.readouts})),
+        missing=missing,
+        columns=columns,
+        rows=rows,
+        changes=changes[: tables.MOST_CHANGES],
+        changes_in_all=len(changes),
+        decisions_in_all=len(facts.results.decisions),
+        long_table_rows=LONG_TABLE_ROWS,
+        failures=tables.failure_table(facts),
+        has_fleet=facts.fleet is not None,
+        slos=facts.slos,
+        config=yaml.safe_dump(facts.results.config, sort_keys=False, allow_unicode=True),
+        environment=yaml.safe_dump(facts.results.environment, sort_keys=False, allow_unicode=True),
+        style=Markup(_asset("style.css")),
+        scripts=[Markup(script) for script in scripts],
+        script_hashes=[_csp_hash(script) for script in scripts],
+        version=facts.results.environment.get("packages", {}).get("burstscale", ""),
+    )
+    return page
+
+
+def build_timeline(facts: RunFacts) -> tuple[Timeline, list[str]]:
+    """The figure, and what is not in it, with the reason."""
+    results, duration_s = facts.results, facts.duration_s
+    bins = bins_over(duration_s)
+    series = request_series(results.records, bins)
+    forecaster = facts.application.get("forecaster") or {}
+    arrivals_s = results.records["scheduled_s"].to_numpy(np.float64)
+    rows: dict[str, Panel | str] = {
+        "load": load_panel(series, bins, duration_s),
+        "replicas": replica_panel(results.replicas, results.decisions, duration_s),
+        "forecast": forecast_panel(results.decisions, arrivals_s, duration_s, forecaster.get("bin_s")),
+        "time to first token": latency_panel(results.records, duration_s, facts.slos),
+        "failures": failure_panel(series, bins),
+        "requests in the system": queue_panel(
+            in_flight(series, bins, duration_s), results.decisions, results.engine, duration_s
+        ),
+        "KV cache": kv_cache_panel(results.engine, duration_s),
+    }
+    panels = [panel for panel in rows.values() if isinstance(panel, Panel)]
+    missing = [f"{name} ({reason})" for name, reason in rows.items() if isinstance(reason, str)]
+    return draw_timeline(panels, duration_s), missing
+
+
+def _describe_run(facts: RunFacts) -> list[str]:
+    """When, what and with what, as short pieces."""
+    environment, application = facts.results.environment, facts.application
+    trace = environment.get("trace") or {}
+    pieces = []
+    if started_at := environment.get("started_at"):
+        pieces.append(datetime.fromisoformat(started_at).astimezone(UTC).strftime("%-d %B %Y, %H:%M UTC"))
+    if trace.get("name"):
+        pieces.append(f"trace {trace['name']}, {facts.summary['planned_requests']:,} requests")
+    pieces.append(f"{length(facts.duration_s)} long")
+    if policy := application.get("policy"):
+        pieces.append(f"policy {_call(policy)}")
+    if forecaster := application.get("forecaster"):
+        pieces.append(f"forecaster {_call(forecaster)}")
+    if "seed" in environment:
+        pieces.append(f"seed {environment['seed']}")
+    pieces.append(f"commit {environment.get('git_commit') or 'unknown'}")
+    return pieces
+
+
+def _call(settings: dict[str, Any]) -> str:
+    """A name with its parameters: 'forecast-quantile (level 0.9)'."""
+    params = ", ".join(f"{key} {value}" for key, value in (settings.get("params") or {}).items())
+    return f"{settings.get('name')} ({params})" if params else str(settings.get("name"))
+
+
+def _as_script_data(document: dict[str, Any]) -> str:
+    """JSON that no HTML parser can take for the end of its script element or the start of a comment."""
+    text = json.dumps(document, allow_nan=False, separators=(",", ":"))
+    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+def _csp_hash(script: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
+
+
+def _asset(name: str) -> str:
+    return files("testbed.report").joinpath(name).read_text(encoding="utf-8")
+
+
+@cache
+def _template() -> Any:
+    environment = Environment(
+        loader=PackageLoader("testbed.report", package_path=""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("template.html.j2")

@@ -1,0 +1,75 @@
+"""The rows of the report's figure as plain numbers: what is drawn, in which unit, and what a row says about itself."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+
+class Shape(StrEnum):
+    """How a series is drawn. In steps, a value holds from its instant to the next."""
+
+    LINE = "line"
+    STEP = "step"
+    AREA = "area"  # a step with the ground under it filled
+    STACK = "stack"  # steps on top of each other
+    BARS = "bars"  # bars on top of each other
+    FLOOR = "floor"  # the lower edge of a band; drawn as nothing
+    BAND = "band"  # filled down to the series before it
+
+
+class Unit(StrEnum):
+    """What a value counts, so that it can be written for a person."""
+
+    RATE = "rate"
+    COUNT = "count"
+    SECONDS = "seconds"
+    FRACTION = "fraction"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Series:
+    """One line, area or stack: f64[n] values at the f64[n] instants; NaN = nothing to show.
+
+    `width_s` is the length of a bin where values belong to bins; `label` '' keeps it out of the legend.
+    """
+
+    label: str
+    colour: str
+    shape: Shape
+    times_s: Floats
+    values: Floats
+    width_s: float | None = None
+    opacity: float = 1.0
+    dash: str | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Panel:
+    """One row of the figure.
+
+    Attributes:
+        axis: title of the vertical axis, with its unit.
+        note: what one point stands for, in a few words.
+        limits: horizontal dashed lines: (label, value).
+    """
+
+    title: str
+    axis: str
+    note: str
+    unit: Unit
+    series: tuple[Series, ...]
+    height_pixels: int = 120
+    is_log: bool = False
+    top: float | None = None
+    limits: tuple[tuple[str, float], ...] = ()
+
+
+def until_end(starts_s: Floats, values: Floats, end_s: float) -> tuple[Floats, Floats]:
+    """Steps with the last one drawn out to `end_s`."""
+    if not len(starts_s):
+        return starts_s, values
+    return np.append(starts_s, max(end_s, float(starts_s[-1]))), np.append(values, values[-1])

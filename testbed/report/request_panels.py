@@ -1,0 +1,115 @@
+"""The rows of the figure that records tell: load, time to the first token, failures."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from loadgen.metrics import LatencyPromise
+from loadgen.records import Cause
+from loadgen.time_series import time_series
+from testbed.report import palette
+from testbed.report.panels import Floats, Panel, Series, Shape, Unit, until_end
+from testbed.report.time_bins import MOST_BINS, ROUND_WIDTHS_S, TimeBins, bins_over, length
+
+QUANTILES = (("p50", palette.P50), ("p90", palette.P90), ("p99", palette.P99))
+REQUESTS_PER_QUANTILE_BIN = 30
+LOG_FROM_RATIO = 20
+
+
+def request_series(records: pd.DataFrame, bins: TimeBins) -> pd.DataFrame:
+    """The metrics' series in the figure's bins, one row each."""
+    return time_series(records, bins.width_s, bins.width_s * bins.count)
+
+
+def load_panel(series: pd.DataFrame, bins: TimeBins, duration_s: float) -> Panel | str:
+    """Requests per second that arrived and that ended ok, or why there is nothing to draw."""
+    if not series["offered"].any():
+        return "no requests were recorded"
+    return Panel(
+        title="Load",
+        axis="requests/s",
+        note=f"per {length(bins.width_s)}; served = ended ok, counted at its end",
+        unit=Unit.RATE,
+        series=(
+            _rate("offered", palette.OFFERED, Shape.AREA, series["offered"], bins, duration_s),
+            _rate("served", palette.SERVED, Shape.STEP, series["completed"], bins, duration_s),
+        ),
+    )
+
+
+def latency_panel(records: pd.DataFrame, duration_s: float, slos: Mapping[str, LatencyPromise]) -> Panel | str:
+    """Percentiles of TTFT over the time of arrival; promised limits that lie in the picture are drawn as lines."""
+    bins = _percentile_bins(len(records), duration_s)
+    series = request_series(records, bins)
+    values = series[[f"ttft_{name}_s" for name, _ in QUANTILES]].to_numpy(np.float64)
+    if not np.isfinite(values).any():
+        return "no request got its answer"
+    lowest, highest = float(np.nanmin(values)), float(np.nanmax(values))
+    return Panel(
+        title="Time to first token",
+        axis="TTFT",
+        note=f"requests that ended ok, by time of arrival, per {length(bins.width_s)}",
+        unit=Unit.SECONDS,
+        series=tuple(
+            Series(name, colour, Shape.LINE, bins.centres_s, values[:, index], bins.width_s)
+            for index, (name, colour) in enumerate(QUANTILES)
+        ),
+        height_pixels=140,
+        is_log=highest > LOG_FROM_RATIO * max(lowest, 1e-4),
+        limits=tuple(
+            (f"promise to {label}", slo.ttft_s)
+            for label, slo in slos.items()
+            if label in set(records["service"]) and 0.5 * lowest < slo.ttft_s < 1.5 * highest
+        ),
+    )
+
+
+def failure_panel(series: pd.DataFrame, bins: TimeBins) -> Panel | str:
+    """Failed requests by cause over the time of arrival, the most frequent cause at the bottom."""
+    counts = {cause.value: series[f"failed_{cause.value}"] for cause in Cause}
+    counts["unknown"] = series["offered"] - series["ok"] - sum(counts.values())
+    occurred = sorted((cause for cause in counts if counts[cause].any()), key=lambda cause: -int(counts[cause].sum()))
+    if not occurred:
+        return "no request failed"
+    return Panel(
+        title="Failures by cause",
+        axis="requests",
+        note=f"by time of arrival, per {length(bins.width_s)}",
+        unit=Unit.COUNT,
+        series=tuple(
+            Series(
+                cause.replace("_", " "),
+                palette.colour_of_cause(cause),
+                Shape.BARS,
+                bins.centres_s,
+                counts[cause].to_numpy(np.float64),
+                bins.width_s,
+            )
+            for cause in occurred
+        ),
+        height_pixels=90,
+    )
+
+
+def in_flight(series: pd.DataFrame, bins: TimeBins, duration_s: float) -> Series:
+    """Requests on their way as the client saw it: mean per bin."""
+    times_s, values = until_end(bins.starts_s, _array(series["in_flight"]), duration_s)
+    return Series("on their way (client)", palette.OFFERED, Shape.AREA, times_s, values, bins.width_s)
+
+
+def _percentile_bins(requests: int, duration_s: float) -> TimeBins:
+    """Bins wide enough for about 30 requests each, so that a percentile means something; 30 bins at least."""
+    wanted_s = min(duration_s * REQUESTS_PER_QUANTILE_BIN / max(requests, 1), duration_s / 30)
+    least_s = max((width for width in ROUND_WIDTHS_S if width <= wanted_s), default=1)
+    return bins_over(duration_s, least_width_s=float(least_s), most_bins=MOST_BINS // 2)
+
+
+def _rate(label: str, colour: str, shape: Shape, counts: pd.Series, bins: TimeBins, duration_s: float) -> Series:
+    """Counts per bin as a rate. The last bin counts as a whole one, or a sliver of it would look like a burst."""
+    times_s, rates = until_end(bins.starts_s, _array(counts) / bins.width_s, duration_s)
+    return Series(label, colour, shape, times_s, rates, bins.width_s)
+
+
+def _array(values: pd.Series) -> Floats:
+    return np.asarray(values, dtype=np.float64)

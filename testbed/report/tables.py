@@ -1,0 +1,184 @@
+"""The report's tables as rows of text: services, changes of the target, failures, what each figure means."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from loadgen.records import Status
+from testbed.report.facts import NOTHING, RunFacts, failure_percent, latency, percent, quantity
+from testbed.report.palette import colour_of_cause
+from testbed.report.time_bins import instant
+from testbed.report.verdict import REASONS
+
+MOST_CHANGES = 2000
+LATENCIES = (
+    ("ttft", "Time to first token (TTFT)"),
+    ("tpot", "Time per further token (TPOT)"),
+    ("e2e", "End to end (E2E)"),
+)
+PERCENTILES = (("p50_s", "p50"), ("p90_s", "p90"), ("p99_s", "p99"))
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """One key figure: what it is, its value, its unit, and a remark."""
+
+    label: str
+    value: str
+    unit: str = ""
+    aside: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row of the table of services; kind: 'group' (a heading), '' or 'sub' (a part of the row above)."""
+
+    label: str
+    cells: tuple[str, ...] = ()
+    kind: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TargetChange:
+    """One change of the number of replicas that the policy wants."""
+
+    time: str
+    before: str
+    after: str
+    arrivals_per_s: str
+    ready: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class FailureRow:
+    """One cause of failure: how often, when, and one request's error in full."""
+
+    cause: str
+    meaning: str
+    colour: str
+    count: str
+    share: str
+    when: str
+    example: str
+
+
+def key_figures(facts: RunFacts) -> list[Tile]:
+    """The tiles: reliability and latency first, then what the fleet did."""
+    total, fleet = facts.total, facts.fleet
+    tiles = [
+        Tile("SLO attainment", *_split(percent(total["attainment_fraction"])), "of all offered"),
+        Tile(
+            "Failure rate",
+            *_split(failure_percent(total["failure_fraction"])),
+            f"{total['offered'] - total['ok']:,} of {total['offered']:,}",
+        ),
+        Tile("TTFT p50", *_split(latency(total["ttft"]["p50_s"])), "half got a token by then"),
+        Tile("TTFT p99", *_split(latency(total["ttft"]["p99_s"]))),
+        Tile("E2E p99", *_split(latency(total["e2e"]["p99_s"])), f"p50 {latency(total['e2e']['p50_s'])}"),
+        Tile("Goodput", quantity(total["goodput_per_s"]), "requests/s", "within the SLO"),
+        Tile("Throughput", quantity(total["output_tokens_per_s"]), "tokens/s", "output, of ok requests"),
+    ]
+    if fleet is None:
+        return tiles
+    return [
+        *tiles,
+        Tile("Peak replicas", str(fleet["peak_ready_replicas"]), "", f"mean {quantity(fleet['mean_ready_replicas'])}"),
+        Tile(
+            "GPU-hours",
+            quantity(fleet["gpu_hours"]),
+            "h",
+            f"{percent(fleet['starting_fraction'])} of it starting",
+        ),
+        Tile(
+            "Scale events",
+            str(fleet["scale_ups"] + fleet["scale_downs"]),
+            "",
+            f"{fleet['scale_ups']} up, {fleet['scale_downs']} down, {fleet['flaps']} taken back",
+        ),
+    ]
+
+
+def service_table(facts: RunFacts) -> tuple[tuple[str, ...], list[Row]]:
+    """The columns (services, then all) and the rows."""
+    columns = [*facts.services.items(), ("all", facts.total)]
+    causes = sorted(facts.total["by_cause"], key=lambda cause: -facts.total["by_cause"][cause])
+
+    def row(label: str, cell: Any, kind: str = "") -> Row:
+        return Row(label, tuple(cell(figures) for _, figures in columns), kind)
+
+    rows = [
+        Row("Requests", kind="group"),
+        row("Offered", lambda figures: f"{figures['offered']:,}"),
+        row("Ok", lambda figures: f"{figures['ok']:,}"),
+        row("Failed", lambda figures: f"{figures['offered'] - figures['ok']:,}"),
+        *(_cause_row(cause, columns) for cause in causes),
+        row("Failure rate", lambda figures: failure_percent(figures["failure_fraction"])),
+        row("SLO attainment", lambda figures: percent(figures["attainment_fraction"])),
+        row("Goodput (requests/s)", lambda figures: quantity(figures["goodput_per_s"])),
+        row("Throughput (output tokens/s)", lambda figures: quantity(figures["output_tokens_per_s"])),
+    ]
+    for key, title in LATENCIES:
+        rows.append(Row(title, kind="group"))
+        rows.extend(_latency_row(key, field, name, columns) for field, name in PERCENTILES)
+    return tuple(label for label, _ in columns), rows
+
+
+def target_changes(facts: RunFacts) -> list[TargetChange]:
+    """The decisions that changed the target, in order of time, each with the policy's reason."""
+    before = facts.application.get("fleet", {}).get("initial_replicas")
+    changes = []
+    for decision in facts.results.decisions:
+        after = decision["target_replicas"]
+        if after != before:
+            changes.append(
+                TargetChange(
+                    time=instant(decision["time_s"]),
+                    before=NOTHING if before is None else str(before),
+                    after=str(after),
+                    arrivals_per_s=quantity(decision["arrivals_per_s"]),
+                    ready=str(decision["ready"]),
+                    reason=decision.get("error") or decision["reason"],
+                )
+            )
+        before = after
+    return changes
+
+
+def failure_table(facts: RunFacts) -> list[FailureRow]:
+    """One row per cause, the most frequent first."""
+    records = facts.results.records
+    failed = records[records["status"] != Status.OK]
+    rows = []
+    for cause, part in failed.groupby(failed["cause"].fillna("unknown")):
+        errors = part["error"].dropna()
+        first_s, last_s = float(part["scheduled_s"].min()), float(part["scheduled_s"].max())
+        rows.append(
+            (
+                len(part),
+                FailureRow(
+                    cause=str(cause),
+                    meaning=REASONS.get(str(cause), ""),
+                    colour=colour_of_cause(str(cause)),
+                    count=f"{len(part):,}",
+                    share=failure_percent(len(part) / len(records)),
+                    when=instant(first_s) if len(part) == 1 else f"{instant(first_s)} to {instant(last_s)}",
+                    example=str(errors.iloc[0]) if len(errors) else "",
+                ),
+            )
+        )
+    return [row for _, row in sorted(rows, key=lambda item: -item[0])]
+
+
+def _cause_row(cause: str, columns: list[tuple[str, dict[str, Any]]]) -> Row:
+    cells = tuple(f"{figures['by_cause'].get(cause, 0):,}" for _, figures in columns)
+    return Row(cause.replace("_", " "), cells, "sub")
+
+
+def _latency_row(key: str, field: str, name: str, columns: list[tuple[str, dict[str, Any]]]) -> Row:
+    return Row(name, tuple(latency(figures[key][field]) for _, figures in columns))
+
+
+def _split(text: str) -> tuple[str, str]:
+    """'98.7 %' -> ('98.7', '%')."""
+    number, _, unit = text.partition(" ")
+    return number, unit

@@ -1,0 +1,167 @@
+"""The run in one sentence of plain words, and what a reader must know before trusting its numbers."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from loadgen.records import Cause, Status
+from testbed.fleet_metrics import replica_counts
+from testbed.report.facts import RunFacts, percent, quantity
+from testbed.report.panels import Floats
+from testbed.report.time_bins import bins_over, instant, length
+
+# As they read after 'because'.
+REASONS: dict[str, str] = {
+    Cause.QUEUE_FULL: "the router's queue was full",
+    Cause.NO_READY_REPLICA: "no replica was ready",
+    Cause.DEADLINE_IN_QUEUE: "the wait at the router was too long",
+    Cause.DEADLINE_IN_ENGINE: "the engine did not finish in time",
+    Cause.REPLICA_LOST: "the replica was lost",
+    Cause.STREAM_CUT: "the stream was cut",
+    Cause.CONNECTION: "the connection failed",
+    Cause.BAD_STATUS: "the server answered with an error",
+    Cause.EMPTY_ANSWER: "the answer was empty",
+    Cause.TOO_LONG: "the model's context was too short",
+    Cause.RUN_ENDED: "the run ended before",
+    Cause.CLIENT_LOST: "the load generator lost track",
+}
+LATE_S = 0.1
+# Failures are called close together when nine of ten lie within a quarter of the run.
+CLOSE_SHARE, CLOSE_PART = 0.9, 0.25
+BURST_FACTOR = 2.0
+BURST_LOOK_BACK_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A stretch of time, and how many of the failures came in it."""
+
+    start_s: float
+    end_s: float
+    failures: int
+
+
+def write_verdict(facts: RunFacts) -> str:
+    """Say how many requests were served well, why the others failed, and what the fleet did and cost."""
+    if facts.total["offered"] == 0:
+        return "No request was recorded."
+    clauses = [_served(facts), _failed(facts), _fleet(facts)]
+    return "; ".join(clause for clause in clauses if clause) + "."
+
+
+def list_warnings(facts: RunFacts) -> list[str]:
+    """What makes the run incomplete or its numbers doubtful, one sentence each."""
+    summary, total, records = facts.summary, facts.total, facts.results.records
+    warnings = []
+    if not facts.results.complete:
+        warnings.append("This run was cut short: its folder has no summary. The figures cover what was recorded.")
+    if summary.get("cut_short"):
+        warnings.append(f"This run was cut short: {summary['cut_short']}")
+    warnings.extend(str(problem) for problem in summary.get("problems") or [])
+    planned, recorded = summary["planned_requests"], len(records)
+    if recorded != planned:
+        warnings.append(f"{recorded:,} of {planned:,} planned requests have a record; a valid run has one for each.")
+    if repeated := int(records["request_id"].duplicated().sum()):
+        warnings.append(f"{repeated:,} records repeat a request that has one already.")
+    if lost := total["by_cause"].get(Cause.CLIENT_LOST, 0):
+        warnings.append(f"The load generator lost {lost:,} requests: an actor of it died.")
+    late_s = total["lateness_p99_s"]
+    if late_s is not None and late_s > LATE_S:
+        warnings.append(
+            f"1 % of the requests were sent more than {length(late_s)} late: the load generator could not keep up, "
+            "and its delay counts in TTFT and E2E."
+        )
+    if facts.fleet and facts.fleet["policy_errors"]:
+        warnings.append(f"The policy failed in {facts.fleet['policy_errors']:,} decisions; the target stayed in them.")
+    return warnings
+
+
+def _served(facts: RunFacts) -> str:
+    total = facts.total
+    requests = f"{total['offered']:,} request" + ("s" if total["offered"] != 1 else "")
+    if total["attainment_fraction"] is None:
+        return f"{percent(total['ok'] / total['offered'])} of {requests} ended ok (no SLO was set)"
+    return f"{percent(total['attainment_fraction'])} of {requests} met their SLO"
+
+
+def _failed(facts: RunFacts) -> str:
+    failures = facts.total["offered"] - facts.total["ok"]
+    if not failures:
+        return "none failed"
+    because = _because(facts.total["by_cause"], failures)
+    return ", ".join(part for part in (f"{failures:,} failed", because, _when(facts)) if part)
+
+
+def _because(by_cause: dict[str, int], failures: int) -> str:
+    ranked = sorted(by_cause.items(), key=lambda item: -item[1])
+    if not ranked:
+        return ""
+    cause, count = ranked[0]
+    reason = REASONS.get(cause, cause)
+    if count == failures:
+        return f"{'all ' if failures > 1 else ''}because {reason}"
+    if count > failures / 2 or len(ranked) == 1:
+        return f"{count:,} of them because {reason}"
+    second, second_count = ranked[1]
+    return f"{count:,} because {reason}, {second_count:,} because {REASONS.get(second, second)}"
+
+
+def _when(facts: RunFacts) -> str:
+    """Where most failures lie in time, if they lie close together."""
+    records = facts.results.records
+    failed_s = np.sort(records.loc[records["status"] != Status.OK, "scheduled_s"].to_numpy(np.float64))
+    window = closest_window(failed_s)
+    if window.failures == 1:
+        return f"at {instant(window.start_s)}" if len(failed_s) == 1 else ""
+    if window.end_s - window.start_s > CLOSE_PART * facts.duration_s:
+        return ""
+    share = "" if window.failures == len(failed_s) else f"{window.failures:,} of them "
+    onset_s = burst_before(records["scheduled_s"].to_numpy(np.float64), facts.duration_s, window.start_s)
+    if onset_s is None:
+        return f"{share}between {instant(window.start_s)} and {instant(window.end_s)}"
+    return f"{share}in the {length(max(window.end_s - onset_s, 1.0))} after the burst at {instant(onset_s)}"
+
+
+def closest_window(instants_s: Floats) -> Window:
+    """The shortest stretch that holds nine tenths of the sorted instants."""
+    needed = max(1, int(np.ceil(CLOSE_SHARE * len(instants_s))))
+    lengths_s = instants_s[needed - 1 :] - instants_s[: len(instants_s) - needed + 1]
+    first = int(np.argmin(lengths_s))
+    if instants_s[-1] - instants_s[0] <= 1.5 * lengths_s[first]:
+        return Window(float(instants_s[0]), float(instants_s[-1]), len(instants_s))
+    return Window(float(instants_s[first]), float(instants_s[first + needed - 1]), needed)
+
+
+def burst_before(arrivals_s: Floats, duration_s: float, failure_s: float) -> float | None:
+    """Start of the burst that was going on at `failure_s` or ended shortly before: twice the median rate or more."""
+    bins = bins_over(duration_s, most_bins=60)
+    counts = bins.count_of(arrivals_s)
+    busy = counts[counts > 0]
+    if len(busy) < 3:
+        return None
+    is_burst = counts >= max(BURST_FACTOR * float(np.median(busy)), 2)
+    last = int(failure_s // bins.width_s)
+    first = max(0, int((failure_s - BURST_LOOK_BACK_S) // bins.width_s))
+    found = [index for index in range(first, min(last, bins.count - 1) + 1) if is_burst[index]]
+    if not found:
+        return None
+    onset = found[-1]
+    while onset > 0 and is_burst[onset - 1]:
+        onset -= 1
+    return onset * bins.width_s
+
+
+def _fleet(facts: RunFacts) -> str:
+    if facts.fleet is None:
+        return ""
+    cost = f"held {quantity(facts.fleet['gpu_hours'])} GPU-hours"
+    at_start = replica_counts(facts.results.replicas, [0.0]).iloc[0]
+    first = int(at_start["ready"] + at_start["starting"])
+    peak = int(facts.fleet["peak_ready_replicas"])
+    if peak > first:
+        return f"the fleet grew from {first} to {peak} replicas and {cost}"
+    return f"the fleet did not grow beyond its {_replicas(max(first, peak))} and {cost}"
+
+
+def _replicas(count: int) -> str:
+    return f"{count} replica" + ("s" if count != 1 else "")
