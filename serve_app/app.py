@@ -9,6 +9,7 @@ from autoscaler.simulator.cost_model import load_hardware
 from forecasting.registry import make_forecaster
 from loadgen.strict_config import parse
 from serve_app.config import AppConfig, EmulatedEngine
+from serve_app.deployment_options import QUIET
 from serve_app.engines.protocol import INGRESS_DEPLOYMENT
 from serve_app.guarded_policy import build_policy
 from serve_app.ingress import Ingress
@@ -33,6 +34,7 @@ def build_app(args: dict[str, Any]) -> Application:
         num_replicas=1,
         max_ongoing_requests=MAX_OPEN_REQUESTS,
         graceful_shutdown_timeout_s=config.fleet.drain_timeout_s,
+        logging_config=QUIET,
         ray_actor_options={"num_cpus": 0.1},
     )
     application: Application = ingress.bind(config, max_model_tokens, engine)

@@ -1,13 +1,16 @@
 """How Serve runs the engine deployment, whichever engine it hosts."""
 
+import warnings
 from typing import Any
 
 from ray.serve.config import AutoscalingConfig, AutoscalingPolicy, RequestRouterConfig
+from ray.serve.schema import LoggingConfig
 
 from serve_app.config import AppConfig
 from serve_app.engines.protocol import ENGINE_DEPLOYMENT
 
 HEALTH_CHECK_PERIOD_S = 2.0
+QUIET = LoggingConfig(enable_access_log=False)  # a log line per request and hop costs more than it tells
 
 
 def engine_deployment_options(config: AppConfig) -> dict[str, Any]:
@@ -15,16 +18,26 @@ def engine_deployment_options(config: AppConfig) -> dict[str, Any]:
 
     Serve's own delays are 0 and its factors 1: the policy has delays of its own, and Serve's would add to them.
     """
-    fleet, control = config.fleet, config.control
+    fleet = config.fleet
     return {
         "name": ENGINE_DEPLOYMENT,
         "max_ongoing_requests": fleet.max_ongoing_requests,
         "graceful_shutdown_timeout_s": fleet.drain_timeout_s,
         "graceful_shutdown_wait_loop_s": 0.5,
         "health_check_period_s": HEALTH_CHECK_PERIOD_S,
+        "logging_config": QUIET,
         "ray_actor_options": {"num_cpus": fleet.cpus_per_replica, "num_gpus": fleet.gpus_per_replica},
         "request_router_config": RequestRouterConfig(request_router_class="serve_app.replica_router:LeastLoadedRouter"),
-        "autoscaling_config": AutoscalingConfig(
+        "autoscaling_config": _autoscaling(config),
+    }
+
+
+def _autoscaling(config: AppConfig) -> AutoscalingConfig:
+    fleet, control = config.fleet, config.control
+    with warnings.catch_warnings():
+        # Said to be replaced by environment variables that nothing in Serve 2.60 reads.
+        warnings.filterwarnings("ignore", message="The `metrics_interval_s` field", category=DeprecationWarning)
+        return AutoscalingConfig(
             min_replicas=fleet.min_replicas,
             max_replicas=fleet.max_replicas,
             initial_replicas=fleet.initial_replicas,
@@ -39,5 +52,4 @@ def engine_deployment_options(config: AppConfig) -> dict[str, Any]:
                 policy_function="serve_app.serve_policy:ServePolicy",
                 policy_kwargs={"config": config.model_dump(mode="json")},
             ),
-        ),
-    }
+        )
