@@ -100,12 +100,14 @@ class PromptPool:
 
 
 def _words_of_one_token(tokenizer: Tokenizer) -> tuple[str, ...]:
-    """Those words that make a text longer by one token wherever they stand; empty if there are too few."""
+    """Those words that make a text longer by one token wherever they stand; empty if they are too few."""
     start = tokenizer("the the")
     words = tuple(
         word
         for word in COMMON_WORDS
-        if tokenizer(f"the {word} the") == start + 1 and tokenizer(f"the {word} {word} {word} the") == start + 3
+        if tokenizer(f"{word} the") == start  # without the space before it, a word may be another token
+        and tokenizer(f"the {word} the") == start + 1
+        and tokenizer(f"the {word} {word} {word} the") == start + 3
     )
     return words if len(words) >= _FEWEST_WORDS else ()
 
