@@ -18,6 +18,9 @@ from loadgen.target import Target
 _KEEP_ALIVE_S = 4.0
 # After `[DONE]` nothing is waited for but the end of the body, so that the connection can be used again.
 _BODY_END_S = 1.0
+# At its deadline a server says why it could not answer (504 with the cause). Its clock started later than ours: without
+# this patience nobody would ever hear it. An answer that comes this late counts as timed out all the same.
+_PATIENCE_S = 1.0
 _ERROR_TEXT_CHARACTERS = 300
 
 
@@ -55,7 +58,12 @@ class _Exchange:
     replica_id: str | None = None
     content_type: str = ""
     has_status: bool = False
-    finished_s: float | None = None
+    ended_s: float | None = None
+
+    @property
+    def due_s(self) -> float:
+        """The instant of the deadline."""
+        return self.request.scheduled_s + self.request.deadline_s
 
     def progress(self) -> str:
         """How far the answer came: 'after 37 of 120 tokens; replica X'."""
@@ -84,7 +92,7 @@ def open_session(target: Target) -> aiohttp.ClientSession:
 
 
 async def send_request(session: aiohttp.ClientSession, request: PlannedRequest, clock: RunClock) -> RequestRecord:
-    """Send `request` now and give its record once its end is known, at its deadline at the latest.
+    """Send `request` now and give its record once its end is known, soon after its deadline at the latest.
 
     Never raises because of what the server does. Cancelling the task makes a CANCELLED record; the connection is
     closed then, as at the deadline, so that the engine can free what the request holds.
@@ -92,17 +100,22 @@ async def send_request(session: aiohttp.ClientSession, request: PlannedRequest, 
     exchange = _Exchange(request, StreamedAnswer())
     sent_s = clock.now_s()
     try:
-        async with asyncio.timeout(request.scheduled_s + request.deadline_s - sent_s) as limit:
+        async with asyncio.timeout(exchange.due_s + _PATIENCE_S - sent_s) as limit:
             end = await _exchange(session, exchange, clock, limit)
     except TimeoutError:
+        exchange.ended_s = exchange.ended_s or exchange.due_s
         end = _end_at_deadline(exchange)
     except asyncio.CancelledError:
         end = _End(Status.CANCELLED, Cause.RUN_ENDED, f"the run was ended {exchange.progress()}")
     except (aiohttp.ClientError, OSError) as error:
         end = _end_of_connection(exchange, error)
-    if exchange.finished_s is not None:  # `[DONE]` came; what happened to the connection afterwards is no matter
+    if exchange.answer.done:  # what happens to the connection afterwards is no matter
         end = _end_of_stream(exchange)
-    return _record(exchange, end, sent_s, clock.now_s())
+    if exchange.ended_s is None:
+        exchange.ended_s = clock.now_s()
+    if end.status is Status.OK and exchange.ended_s > exchange.due_s:
+        end = _end_at_deadline(exchange)
+    return _record(exchange, end, sent_s, exchange.ended_s)
 
 
 async def _exchange(
@@ -110,23 +123,30 @@ async def _exchange(
 ) -> _End:
     """Send the request and read the answer to its end."""
     request = exchange.request
-    async with session.post(request.path, data=request.body, headers=request.headers) as response:
+    loop = asyncio.get_running_loop()
+    answer = exchange.answer
+    async with session.post(
+        request.path, data=request.body, headers=request.headers, allow_redirects=False
+    ) as response:
         exchange.has_status = True
-        exchange.replica_id = response.headers.get("x-replica-id")
+        exchange.replica_id = response.headers.get("x-replica-id") or None
         exchange.content_type = response.content_type
         if response.status != 200:
             return _end_of_status(exchange, response.status, await response.read())
-        answer = exchange.answer
+        is_first = True
         while chunk := await response.content.readany():
             answer.feed(chunk, clock.now_s())
-            if answer.done and exchange.finished_s is None:
-                exchange.finished_s = clock.now_s()
-                limit.reschedule(asyncio.get_running_loop().time() + _BODY_END_S)
+            if is_first and answer.content_chunks:
+                limit.reschedule(loop.time() + exchange.due_s - clock.now_s())  # no more patience: it has been routed
+                is_first = False
+            if answer.done and exchange.ended_s is None:
+                exchange.ended_s = clock.now_s()
+                limit.reschedule(loop.time() + _BODY_END_S)
     answer.finish()
     return _end_of_stream(exchange)
 
 
-def _record(exchange: _Exchange, end: _End, sent_s: float, now_s: float) -> RequestRecord:
+def _record(exchange: _Exchange, end: _End, sent_s: float, finished_s: float) -> RequestRecord:
     request, answer = exchange.request, exchange.answer
     answer.settle()
     return RequestRecord(
@@ -138,7 +158,7 @@ def _record(exchange: _Exchange, end: _End, sent_s: float, now_s: float) -> Requ
         scheduled_s=request.scheduled_s,
         sent_s=sent_s,
         first_token_s=answer.first_token_s,
-        finished_s=now_s if exchange.finished_s is None else exchange.finished_s,
+        finished_s=finished_s,
         status=end.status,
         replica_id=exchange.replica_id,
         cause=end.cause,
@@ -149,9 +169,10 @@ def _record(exchange: _Exchange, end: _End, sent_s: float, now_s: float) -> Requ
 
 def _end_at_deadline(exchange: _Exchange) -> _End:
     """The deadline passed here, before the server said anything of it."""
-    has_tokens = exchange.answer.output_tokens > 0
-    cause = Cause.DEADLINE_IN_ENGINE if has_tokens else Cause.DEADLINE_IN_QUEUE
-    message = f"deadline of {exchange.request.deadline_s:g} s passed {exchange.progress()}"
+    first_token_s = exchange.answer.first_token_s
+    is_started = first_token_s is not None and first_token_s <= exchange.due_s
+    cause = Cause.DEADLINE_IN_ENGINE if is_started else Cause.DEADLINE_IN_QUEUE
+    message = f"deadline of {exchange.request.deadline_s:g} s passed; ended {exchange.progress()}"
     return _End(Status.TIMED_OUT, cause, message)
 
 

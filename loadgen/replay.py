@@ -200,6 +200,7 @@ class _Crew:
             for index in self._runs.values():
                 self._actors[index].stop.remote()
             self._poll(_STOP_TIMEOUT_S)
+            self.lost += [f"actor {index}: did not end within {_STOP_TIMEOUT_S:g} s" for index in self._runs.values()]
             return True
         return False
 

@@ -55,6 +55,7 @@ class Sender:
         self._target = target
         self._part = part
         self._next = 0
+        self._sent = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._errors: list[BaseException] = []
         self._failed: Counter[str] = Counter()
@@ -124,6 +125,7 @@ class Sender:
             self._tasks.add(task)
             task.add_done_callback(self._forget)
             self._next += 1
+            self._sent += 1
         if self._next == len(self._plan):
             self._all_sent.set()
             return
@@ -155,7 +157,7 @@ class Sender:
     def _publish(self, again: bool = True) -> None:
         """Put a snapshot where other threads read it."""
         self._progress = SenderProgress(
-            sent=self._finished + len(self._tasks) if self._next else 0,
+            sent=self._sent,
             finished=self._finished,
             ok=self._ok,
             failed=dict(self._failed),
