@@ -19,7 +19,8 @@ class RayDefault:
     Ongoing are the requests at the router and those waiting or running in ready replicas, as a mean over the
     look-back weighted by time. Serve gathers them from samples of each replica and router; here they are the
     snapshots that the policy was shown, so a replica's requests count up to the moment when it starts to drain.
-    Its limits (min, max) are applied by the caller, as in Serve.
+    Its limits (min, max) are applied by the caller, as in Serve. Serve makes a change once and then waits anew; this
+    asks for it until the target has moved, so that it can stand inside `Stabilized`, whose delay then comes on top.
 
     Source: Ray 2.60.0, serve/autoscaling_policy.py (`_core_replica_queue_length_policy`, `_apply_scaling_factors`,
     `_apply_delay_logic`) and serve/_private/metrics_utils.py (`time_weighted_average`).
@@ -90,5 +91,5 @@ class RayDefault:
         left_s = (self.upscale_delay_s if wanted > target else self.downscale_delay_s) - waited_s
         if left_s > ROUNDING_S:
             return ScalingDecision(target, f"{reason}; held back at {target} for {left_s:.3g} s more")
-        self._timer.reset()
+        self._timer.end_wait(target)
         return ScalingDecision(wanted if target == 1 else max(1, wanted), reason)

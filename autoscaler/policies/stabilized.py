@@ -12,22 +12,26 @@ ROUNDING_S = 1e-6
 class ChangeTimer:
     """Since when more (direction 1) or fewer (-1) replicas have been asked for without a break.
 
-    Measured in snapshot time, not in ticks: a slow control loop must not stretch the delay.
+    Measured in snapshot time, not in ticks: a slow control loop must not stretch the delay. A wait that is over starts
+    anew when the target has moved, not before: the caller may hold a change back for longer, or lose it.
     """
 
     direction: int = 0
     since_s: float = 0.0
+    over_at_target: int | None = None
 
     def waited_s(self, asked_replicas: int, target_replicas: int, now_s: float) -> float:
         """How long the change from the target has been asked for, this moment included; 0 where none is."""
+        is_made = self.over_at_target not in (None, target_replicas)
+        self.over_at_target = None
         direction = (asked_replicas > target_replicas) - (asked_replicas < target_replicas)
-        if direction != self.direction:
+        if direction != self.direction or is_made:
             self.direction, self.since_s = direction, now_s
         return now_s - self.since_s if direction else 0.0
 
-    def reset(self) -> None:
-        """Start anew: the change has been made."""
-        self.direction = 0
+    def end_wait(self, target_replicas: int) -> None:
+        """Note that the change from this target may be made now."""
+        self.over_at_target = target_replicas
 
 
 @dataclass(slots=True)
@@ -60,7 +64,7 @@ class Stabilized:
             return ScalingDecision(
                 target, f"{asked.reason}; {asked.target_replicas} held back at {target} for {left_s:.3g} s more"
             )
-        self._timer.reset()
+        self._timer.end_wait(target)
         if is_up or self._highest_asked == asked.target_replicas:
             return asked
         return ScalingDecision(self._highest_asked, f"{asked.reason}; highest while waiting {self._highest_asked}")

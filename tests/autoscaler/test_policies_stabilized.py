@@ -86,6 +86,14 @@ def test_the_wait_is_not_lost_to_rounding_at_large_instants() -> None:
     assert play(story, up_delay_s=0.7, down_delay_s=0, target=1) == [1, 3]
 
 
+def test_a_change_that_was_lost_on_the_way_is_asked_for_again_at_once() -> None:
+    stabilized = Stabilized(Asks(3), 10, 10)
+    targets = [stabilized.decide(ClusterSnapshot(float(second), 1)).target_replicas for second in range(13)]
+    assert targets == [1] * 10 + [3] * 3
+    assert stabilized.decide(ClusterSnapshot(13.0, 2)).target_replicas == 2, "the target moved: a new wait"
+    assert stabilized.decide(ClusterSnapshot(23.0, 2)).target_replicas == 3
+
+
 def test_the_reason_says_what_is_held_back_and_for_how_long_still() -> None:
     stabilized = Stabilized(Asks(1), 0, 20)
     stabilized.decide(ClusterSnapshot(100.0, 4))
