@@ -5,19 +5,17 @@ counts that a trace asks for are exact. The files are plain JSON, written withou
 """
 
 import json
-from itertools import product
 from pathlib import Path
 from typing import Any, Final
 
 from loadgen.errors import InputError
+from loadgen.prompts import MADE_UP_WORDS
 
-UNKNOWN_TOKEN: Final = "<unk>"
+# vLLM refuses a prompt with more characters than its tokens can have at most, by the longest word of the vocabulary.
+# Unknown words may be long; this token, which is never shown, lets each of them have 64 characters.
+UNKNOWN_TOKEN: Final = f"<{'unknown':.<62}>"
 END_TOKEN: Final = "</s>"
 MAX_MODEL_TOKENS: Final = 2048
-
-_CONSONANTS: Final = "bdfghjklmnprstvz"
-_VOWELS: Final = "aeiou"
-_VOCABULARY_WORDS: Final = 4094  # with the two special tokens 4096, a multiple of what vLLM pads embeddings to
 
 
 def make_tiny_model(folder: Path) -> None:
@@ -46,14 +44,11 @@ def make_tiny_model(folder: Path) -> None:
 
 
 def tiny_vocabulary() -> dict[str, int]:
-    """Token ids by word: the special tokens, then made-up words of two syllables.
+    """Token ids by word: the special tokens, then the words that prompts are made of.
 
-    A word outside it counts as one unknown token. Prompts must hold many different words of the vocabulary, or the
-    engine's prefix cache finds that they begin alike.
+    A word outside it counts as one unknown token.
     """
-    syllables = ["".join(pair) for pair in product(_CONSONANTS, _VOWELS)]
-    words = ["".join(pair) for pair in product(syllables, repeat=2)][:_VOCABULARY_WORDS]
-    return {word: token for token, word in enumerate([UNKNOWN_TOKEN, END_TOKEN, *words])}
+    return {word: token for token, word in enumerate([UNKNOWN_TOKEN, END_TOKEN, *MADE_UP_WORDS])}
 
 
 def _model_config(vocabulary: dict[str, int]) -> dict[str, Any]:

@@ -37,6 +37,7 @@ except ImportError as error:
     ) from error
 
 ENGINE_WATCH_PERIOD_S: Final = 0.2
+TOO_LONG_PARAMETERS: Final = ("input_tokens", "input_text")  # what vLLM names where prompt and output do not fit
 STREAM_ERROR_START: Final = 'data: {"error"'  # how vLLM reports an error after the first chunk of a stream
 
 logger = logging.getLogger("ray.serve")
@@ -250,6 +251,6 @@ def _read_part(part: Any) -> tuple[str, str | None]:
 
 
 def _error_document(error: dict[str, Any]) -> str:
-    """vLLM's error in our form. vLLM names the parameter 'input_tokens' where prompt and output do not fit."""
-    cause = Cause.TOO_LONG if error.get("param") == "input_tokens" else None
+    """vLLM's error in our form."""
+    cause = Cause.TOO_LONG if error.get("param") in TOO_LONG_PARAMETERS else None
     return error_json(int(error["code"]), error["message"], error["type"], cause)

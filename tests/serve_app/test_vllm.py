@@ -1,0 +1,328 @@
+"""Real vLLM on the CPU behind the ingress: one Serve for the module, from configs/serve/vllm_cpu.yaml."""
+
+import json
+import os
+import signal
+import socket
+import threading
+import time
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loadgen.errors import InputError
+from loadgen.strict_config import parse, read_yaml
+from serve_app.config import AppConfig
+from testbed.tiny_model import make_tiny_model, tiny_vocabulary
+
+pytestmark = [pytest.mark.vllm, pytest.mark.timeout(900)]
+pytest.importorskip("vllm", reason="vLLM is not installed: make test-vllm installs it")
+
+APP = "vllm-test"
+SERVE_CONFIG = Path(__file__).parents[2] / "configs" / "serve" / "vllm_cpu.yaml"
+WORDS = list(tiny_vocabulary())[2:]
+
+
+def serve_args(model: Path, **fleet: Any) -> dict[str, Any]:
+    """The configuration file's application, with the model at `model`."""
+    args: dict[str, Any] = read_yaml(SERVE_CONFIG)["applications"][0]["args"]
+    args["engine"]["model_source"] = str(model)
+    args["fleet"] |= fleet
+    return args
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """The running application: `url` of its API, `mark` is in the environment of its engines' processes."""
+
+    url: str
+    mark: str
+
+    def engine_processes(self, name: str = "VLLM::") -> list[int]:
+        """Ids of vLLM's processes that were started for this application."""
+        import psutil
+
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if name in process.name() and process.environ().get("BURSTSCALE_TEST") == self.mark:
+                    found.append(process.pid)
+            except psutil.Error:  # it has just ended
+                continue
+        return found
+
+    def engine_load(self) -> dict[str, float]:
+        """What the replica reports to Serve's autoscaler."""
+        from ray import serve
+
+        handle = serve.get_deployment_handle("engine", APP)
+        load: dict[str, float] = handle.record_autoscaling_stats.remote().result(timeout_s=30)
+        return load
+
+    def reported_output_tokens(self) -> int:
+        """Tokens that vLLM's own statistics have counted, as collected by the traffic monitor."""
+        import ray
+
+        from serve_app.traffic_monitor import find_monitor
+
+        collected = ray.get(find_monitor(APP).collect.remote(), timeout=30)  # type: ignore[union-attr]
+        return sum(sample.output_tokens for sample in collected.samples)
+
+    def post(self, path: str, body: dict[str, Any], timeout_s: float = 100.0) -> tuple[int, str]:
+        """Status and text of the answer."""
+        data = json.dumps({"model": "tiny-llama"} | body).encode()
+        request = urllib.request.Request(f"{self.url}{path}", data, {"content-type": "application/json"})
+        try:
+            with urllib.request.urlopen(request, timeout=timeout_s) as response:
+                return response.status, response.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+
+def wait_until(condition: Callable[[], object], within_s: float, what: str) -> None:
+    """Poll `condition`; fail the test when it does not come true."""
+    end_s = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < end_s, f"not within {within_s:g} s: {what}"
+        time.sleep(0.2)
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    """One replica of the tiny model behind the ingress."""
+    import ray
+    from ray import serve
+
+    from serve_app.app import build_app
+
+    model = tmp_path_factory.mktemp("models") / "tiny-llama"
+    make_tiny_model(model)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    running = Fleet(f"http://127.0.0.1:{port}", uuid.uuid4().hex)
+    args = serve_args(model, min_replicas=1, max_replicas=1, initial_replicas=1)
+    args["policy"] = {"name": "static", "params": {"replicas": 1}}
+    args["services"]["api"]["deadline_s"] = 400  # longer than a new replica takes on a busy machine
+    args["engine"]["env_vars"]["BURSTSCALE_TEST"] = running.mark
+    ray.init(address="local", _node_ip_address="127.0.0.1", include_dashboard=False, num_cpus=16, log_to_driver=False)
+    try:
+        serve.start(http_options={"host": "127.0.0.1", "port": port})
+        serve.run(build_app(args), name=APP, route_prefix="/")
+        yield running
+    finally:
+        serve.shutdown()
+        ray.shutdown()
+        wait_until(lambda: not running.engine_processes(), 20, "the engines' processes have ended")
+
+
+def openai_client(fleet: Fleet) -> Any:
+    openai = pytest.importorskip("openai", reason="the openai client is not installed: it is in the extra 'dev'")
+    return openai.OpenAI(base_url=f"{fleet.url}/v1", api_key="none", max_retries=0, timeout=100)
+
+
+def test_the_openai_client_streams_a_chat_completion_whose_tokens_vllm_made(fleet: Fleet) -> None:
+    before = fleet.reported_output_tokens()
+    chunks = list(
+        openai_client(fleet).chat.completions.create(
+            model="tiny-llama",
+            messages=[{"role": "user", "content": " ".join(WORDS[:50])}],
+            max_tokens=40,
+            stream=True,
+            stream_options={"include_usage": True},
+            extra_body={"ignore_eos": True},
+        )
+    )
+    usage = chunks[-1].usage
+    assert (usage.prompt_tokens, usage.completion_tokens) == (50, 40)
+    text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+    assert set(text.split()) <= set(WORDS)
+    assert 35 <= len(text.split()) <= 40  # a special token is counted, not shown
+    wait_until(lambda: fleet.reported_output_tokens() - before >= 40, 10, "vLLM's statistics count the tokens")
+    assert fleet.reported_output_tokens() - before == 40
+
+
+def test_the_openai_client_streams_a_completion(fleet: Fleet) -> None:
+    chunks = list(
+        openai_client(fleet).completions.create(
+            model="tiny-llama",
+            prompt=" ".join(WORDS[100:200]),
+            max_tokens=25,
+            stream=True,
+            stream_options={"include_usage": True},
+            extra_body={"ignore_eos": True},
+        )
+    )
+    usage = chunks[-1].usage
+    assert (usage.prompt_tokens, usage.completion_tokens) == (100, 25)
+    assert chunks[-2].choices[0].finish_reason == "length"
+
+
+def test_an_answer_that_is_not_streamed_comes_whole(fleet: Fleet) -> None:
+    client = openai_client(fleet)
+    chat = client.chat.completions.create(
+        model="tiny-llama",
+        messages=[{"role": "user", "content": "one two"}],
+        max_tokens=7,
+        extra_body={"ignore_eos": True},
+    )
+    assert (chat.usage.prompt_tokens, chat.usage.completion_tokens) == (2, 7)
+    completion = client.completions.create(
+        model="tiny-llama", prompt="one two three", max_tokens=9, extra_body={"ignore_eos": True}
+    )
+    assert (completion.usage.prompt_tokens, completion.usage.completion_tokens) == (3, 9)
+    assert client.models.list().data[0].id == "tiny-llama"
+
+
+@pytest.mark.parametrize("word", ["bada", "x" * 100], ids=["by its tokens", "by its characters"])
+def test_a_request_that_does_not_fit_is_refused_as_too_long(fleet: Fleet, word: str) -> None:
+    prompt = " ".join([word] * 2000)
+    status, text = fleet.post("/v1/completions", {"prompt": prompt, "max_tokens": 100, "stream": True})
+    error = json.loads(text)["error"]
+    assert (status, error["cause"]) == (400, "too_long")
+    assert "2048" in error["message"]
+
+
+def test_long_words_are_one_token_each_for_vllm_too(fleet: Fleet) -> None:
+    prompt = " ".join(["elephants'"] * 2000)
+    status, text = fleet.post("/v1/completions", {"prompt": prompt, "max_tokens": 40, "ignore_eos": True})
+    assert status == 200
+    usage = json.loads(text)["usage"]
+    assert (usage["prompt_tokens"], usage["completion_tokens"]) == (2000, 40)
+
+
+def test_a_parameter_that_vllm_refuses_is_the_clients_error(fleet: Fleet) -> None:
+    status, text = fleet.post("/v1/completions", {"prompt": "one", "temperature": -1})
+    assert status == 400
+    assert "temperature" in json.loads(text)["error"]["message"]
+
+
+def test_a_client_that_leaves_frees_the_engine(fleet: Fleet) -> None:
+    stream = openai_client(fleet).completions.create(
+        model="tiny-llama",
+        prompt=" ".join(WORDS[300:400]),
+        max_tokens=1900,
+        stream=True,
+        extra_body={"ignore_eos": True},
+    )
+    chunks = iter(stream)
+    for _ in range(10):
+        next(chunks)
+    load = fleet.engine_load()
+    assert load["running"] == 1
+    assert load["kv_cache_fraction"] > 0
+    stream.close()
+    wait_until(lambda: fleet.engine_load()["running"] == 0, 3, "vLLM has dropped the request")
+    assert fleet.engine_load()["kv_cache_fraction"] == 0
+
+
+class Prober(threading.Thread):
+    """Sends one short request after the other, and keeps when each ended, its status and its text."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        super().__init__(daemon=True)
+        self._fleet = fleet
+        self._stopped = threading.Event()
+        self.answers: list[tuple[float, int, str]] = []
+
+    def run(self) -> None:
+        """Send until `stop`."""
+        while not self._stopped.is_set():
+            body = {"prompt": "one two", "max_tokens": 3, "ignore_eos": True}
+            status, text = self._fleet.post("/v1/completions", body, timeout_s=400)
+            self.answers.append((time.monotonic(), status, text))
+            self._stopped.wait(0.05)
+
+    def stop(self) -> None:
+        """Send no more and wait for the last answer."""
+        self._stopped.set()
+        self.join(timeout=400)
+
+
+def test_a_replica_whose_engine_is_killed_is_replaced_and_answers_nothing_in_between(fleet: Fleet) -> None:
+    stream_text: list[str] = []
+
+    def stream() -> None:
+        body = {"prompt": " ".join(WORDS[500:600]), "max_tokens": 1900, "ignore_eos": True, "stream": True}
+        stream_text.append(fleet.post("/v1/completions", body)[1])
+
+    streaming = threading.Thread(target=stream, daemon=True)
+    streaming.start()
+    wait_until(lambda: fleet.engine_load()["running"] >= 1, 20, "the stream runs")
+    (engine,) = fleet.engine_processes("EngineCore")
+    prober = Prober(fleet)
+    prober.start()
+    wait_until(lambda: len(prober.answers) >= 3, 20, "requests are answered")
+    killed_s = time.monotonic()
+    os.kill(engine, signal.SIGKILL)
+
+    streaming.join(timeout=10)
+    assert not streaming.is_alive()
+    last_event = stream_text[0].strip().splitlines()[-1]
+    assert json.loads(last_event.removeprefix("data: "))["error"]["cause"] == "replica_lost"
+
+    wait_until(lambda: prober.answers[-1][0] > killed_s + 10 and prober.answers[-1][1] == 200, 400, "it is replaced")
+    prober.stop()
+    failed = [(ended_s - killed_s, status, text) for ended_s, status, text in prober.answers if status != 200]
+    # Only a request that the dead engine had, or got in the moment before its replica ended, is lost.
+    assert len(failed) <= 2, failed
+    assert all(json.loads(text)["error"]["cause"] == "replica_lost" for _, _, text in failed)
+    assert all(after_s < 5 for after_s, _, _ in failed), failed
+    assert len(fleet.engine_processes("EngineCore")) == 1
+    assert engine not in fleet.engine_processes()
+
+
+def vllm_config(tmp_path: Path, **engine: Any) -> AppConfig:
+    args = serve_args(tmp_path)
+    args["engine"] |= engine
+    return parse(AppConfig, args, "test")
+
+
+def test_a_model_folder_that_is_missing_says_how_to_make_one(tmp_path: Path) -> None:
+    from serve_app.engines.vllm import vllm_deployment
+
+    config = vllm_config(tmp_path, model_source="./models/none")
+    with pytest.raises(InputError, match=r"no model in '\./models/none'.*burstscale tiny-model \./models/none"):
+        vllm_deployment(config)
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "gpus", "workers", "message"),
+    [("cpu", 1.0, 1, "want 0"), ("gpu", 0.0, 1, "want 1"), ("gpu", 1.0, 2, "want 2")],
+)
+def test_a_number_of_gpus_that_cannot_be_right_is_refused(
+    tmp_path: Path, accelerator: str, gpus: float, workers: int, message: str
+) -> None:
+    from serve_app.engines.vllm import llm_config
+
+    make_tiny_model(tmp_path)
+    args = serve_args(tmp_path, gpus_per_replica=gpus)
+    args["engine"] |= {"accelerator": accelerator, "engine_kwargs": {"tensor_parallel_size": workers}}
+    config = parse(AppConfig, args, "test")
+    with pytest.raises(InputError, match=f"gpus_per_replica is {gpus:g}, {message}"):
+        llm_config(config, config.engine)
+
+
+@pytest.mark.parametrize(("gpus", "workers", "bundles"), [(1, 1, [1]), (2, 2, [1, 1]), (0.5, 1, [0.5])])
+def test_ray_reserves_the_gpus_of_the_engines_workers(
+    tmp_path: Path, gpus: float, workers: int, bundles: list[float]
+) -> None:
+    from serve_app.engines.vllm import llm_config
+
+    make_tiny_model(tmp_path)
+    args = serve_args(tmp_path, gpus_per_replica=gpus, cpus_per_replica=2)
+    args["engine"] |= {
+        "accelerator": "gpu",
+        "accelerator_type": "A100",
+        "engine_kwargs": {"tensor_parallel_size": workers},
+    }
+    config = parse(AppConfig, args, "test")
+    made = llm_config(config, config.engine).get_engine_config()
+    assert [bundle["GPU"] for bundle in made.placement_bundles] == bundles
+    assert all(bundle["accelerator_type:A100"] > 0 for bundle in made.placement_bundles)
