@@ -34,8 +34,8 @@ class ForecastQuantile:
     can cost replicas, but never takes one away.
 
     Where the forecast lacks the level, the nearest higher one is taken: between two quantiles nothing is known, and
-    the higher one errs to the safe side. Services are summed level by level, which for levels above a half is an upper
-    bound of the quantile of the sum unless they rise and fall together: conservative.
+    the higher one errs to the safe side. Services are summed level by level, which at high levels is as a rule more
+    than the quantile of the sum, as services seldom peak together: conservative.
 
     Attributes:
         replica_requests_per_s: what one replica carries within the SLO (see autoscaler.capacity).

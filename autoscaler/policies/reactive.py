@@ -46,7 +46,7 @@ class Reactive:
 
     def decide(self, cluster: ClusterSnapshot) -> ScalingDecision:
         """Size the fleet for the recent peak and the backlog."""
-        backlog = _backlog_requests(cluster)
+        backlog = cluster.queued_requests + _waiting_inside(cluster)
         cleared_per_s = self._cleared_per_s(cluster)
         impatient = [history for name, history in cluster.arrivals.items() if name not in self.patience_s]
         peak_per_s = peak_requests_per_s(impatient, self.window_s, self.hold_s)
@@ -64,10 +64,8 @@ class Reactive:
         Requests that wait inside a replica count like those of an impatient service: the snapshot does not tell whose
         they are, and the router lets few of them in.
         """
-        inside = sum(replica.waiting for replica in cluster.replicas if replica.state is not ReplicaState.DRAINING)
-        queues = cluster.queued.items()
-        return inside / self.drain_s + sum(
-            queue.requests / self._time_to_clear_s(name, queue, cluster.now_s) for name, queue in queues
+        return _waiting_inside(cluster) / self.drain_s + sum(
+            queue.requests / self._time_to_clear_s(name, queue, cluster.now_s) for name, queue in cluster.queued.items()
         )
 
     def _time_to_clear_s(self, service: str, queue: QueueSnapshot, now_s: float) -> float:
@@ -107,8 +105,6 @@ def whole_replicas(replicas: float) -> int:
     return math.ceil(replicas - 1e-9)
 
 
-def _backlog_requests(cluster: ClusterSnapshot) -> int:
-    """Requests that nothing works on yet: at the router, and waiting in replicas that stay."""
-    return cluster.queued_requests + sum(
-        replica.waiting for replica in cluster.replicas if replica.state is not ReplicaState.DRAINING
-    )
+def _waiting_inside(cluster: ClusterSnapshot) -> int:
+    """Requests that wait inside replicas; a draining one clears its own."""
+    return sum(replica.waiting for replica in cluster.replicas if replica.state is not ReplicaState.DRAINING)
