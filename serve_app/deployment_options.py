@@ -27,7 +27,9 @@ def engine_deployment_options(config: AppConfig) -> dict[str, Any]:
         "health_check_period_s": HEALTH_CHECK_PERIOD_S,
         "logging_config": QUIET,
         "ray_actor_options": {"num_cpus": fleet.cpus_per_replica, "num_gpus": fleet.gpus_per_replica},
-        "request_router_config": RequestRouterConfig(request_router_class="serve_app.replica_router:LeastLoadedRouter"),
+        "request_router_config": RequestRouterConfig(
+            request_router_class="serve_app.replica_router:ChosenReplicaRouter"
+        ),
         "autoscaling_config": _autoscaling(config),
     }
 

@@ -1,7 +1,7 @@
-"""Who goes to the engine next: a request leaves the router's queue only when a ready replica has a free slot.
+"""Who goes to which replica next: a request leaves the router's queue only when a ready replica has a free slot.
 
-Serve's own queue is first come, first served. As many requests are handed to it as the ready replicas take at once,
-so it never has to queue, and the order is decided here.
+Serve's own queue is first come, first served. A replica is handed only as many requests as it takes at once, so Serve
+never has to queue, and order and place are decided here: the least loaded replica takes the next request.
 """
 
 import asyncio
@@ -17,9 +17,9 @@ from serve_app.router_queue import QueuedRequest, RouterQueue
 
 @dataclass(slots=True, eq=False)
 class Slot:
-    """A request's place at the engine. `replica_id` is set when a replica has taken it."""
+    """A request's place at a replica."""
 
-    replica_id: str | None = None
+    replica_id: str
 
 
 class Dispatcher:
@@ -30,8 +30,8 @@ class Dispatcher:
         self._retry_after_s = retry_after_s
         self._queue = RouterQueue(max_queued_requests)
         self._admissions: dict[str, asyncio.Future[Slot]] = {}
-        self._slots: set[Slot] = set()
-        self._ready: frozenset[str] = frozenset()
+        self._ready: dict[str, None] = {}  # an ordered set: of equally loaded replicas the oldest is taken
+        self._taken: dict[str, int] = {}  # slots by replica, also those of replicas that are draining
         self._last_ready_s = -1.0  # monotonic; when there was a ready replica for the last time
 
     @property
@@ -47,7 +47,8 @@ class Dispatcher:
         """Take in which replicas are ready."""
         if self._ready and not replica_ids:
             self._last_ready_s = time.monotonic()
-        self._ready = replica_ids
+        stayed = [replica_id for replica_id in self._ready if replica_id in replica_ids]
+        self._ready = dict.fromkeys([*stayed, *sorted(replica_ids.difference(stayed))])
         self._admit()
 
     async def acquire(self, request: QueuedRequest) -> Slot:
@@ -77,22 +78,37 @@ class Dispatcher:
 
     def release(self, slot: Slot) -> None:
         """A request is over: its slot goes to the next one."""
-        self._slots.discard(slot)
+        self._leave(slot.replica_id)
         self._admit()
+
+    def move(self, slot: Slot, replica_id: str) -> None:
+        """Another replica than the chosen one has taken the request."""
+        if replica_id != slot.replica_id:
+            self._leave(slot.replica_id)
+            self._taken[replica_id] = self._taken.get(replica_id, 0) + 1
+            slot.replica_id = replica_id
+            self._admit()
 
     def _admit(self) -> None:
         """Give the free slots away, in the queue's order."""
-        # A draining replica still works on its requests, but its slots are gone: they take none from the others.
-        taken = sum(slot.replica_id is None or slot.replica_id in self._ready for slot in self._slots)
-        free = len(self._ready) * self._slots_per_replica - taken
-        while free > 0 and (request := self._queue.pop()) is not None:
+        while (replica_id := self._least_loaded()) is not None and (request := self._queue.pop()) is not None:
             admission = self._admissions.get(request.key)
             if admission is None or admission.done():
                 continue
-            slot = Slot()
-            self._slots.add(slot)
-            admission.set_result(slot)
-            free -= 1
+            self._taken[replica_id] = self._taken.get(replica_id, 0) + 1
+            admission.set_result(Slot(replica_id))
+
+    def _least_loaded(self) -> str | None:
+        """The ready replica with the fewest requests, None where all slots are taken."""
+        replica_id = min(self._ready, key=lambda ready: self._taken.get(ready, 0), default=None)
+        if replica_id is None or self._taken.get(replica_id, 0) >= self._slots_per_replica:
+            return None
+        return replica_id
+
+    def _leave(self, replica_id: str) -> None:
+        self._taken[replica_id] -= 1
+        if self._taken[replica_id] == 0:
+            del self._taken[replica_id]
 
     def _take_back(self, admission: asyncio.Future[Slot]) -> None:
         """Release a slot that was given in the moment in which its request gave up."""

@@ -96,14 +96,14 @@ class Ingress:
         queued = self._check_generation(endpoint, body, request, arrived_s)
         self._arrivals.count(queued.service, arrived_s)
         slot = await self._dispatcher.acquire(queued)
-        call = EngineCall(endpoint, body, request_id, queued.service, queued.deadline_s)
+        call = EngineCall(endpoint, body, request_id, queued.service, queued.deadline_s, slot.replica_id)
         answer = EngineAnswer(self._engine, call, slot, self._dispatcher)
         try:
             first = await answer.first_item()
         except BaseException:  # an error or a client that left: the slot must not be lost
             answer.close()
             raise
-        headers = {"x-replica-id": slot.replica_id or ""}
+        headers = {"x-replica-id": slot.replica_id}
         if body.get("stream"):
             return AnswerStream(first, answer, headers)
         answer.close()
@@ -148,8 +148,9 @@ class EngineAnswer:
     """One request at the engine: its items, and its slot, which is given back exactly once."""
 
     def __init__(self, engine: DeploymentHandle, call: EngineCall, slot: Slot, dispatcher: Dispatcher) -> None:
-        self._items = engine.remote(call)
-        self._deadline_s = call.deadline_epoch_s
+        self._engine = engine
+        self._call = call
+        self._items: Any = None
         self._slot = slot
         self._dispatcher = dispatcher
         self._is_open = True
@@ -161,9 +162,10 @@ class EngineAnswer:
             ApiError: the engine refused it (its status), the deadline passed (504), the replica was lost (502).
         """
         try:
-            async with asyncio.timeout(max(self._deadline_s - time.time(), 0.0)):
+            async with asyncio.timeout(max(self._call.deadline_epoch_s - time.time(), 0.0)):
+                self._items = self._engine.remote(self._call)
                 accepted = json.loads(await anext(self._items))
-                self._slot.replica_id = accepted["replica_id"]
+                self._dispatcher.move(self._slot, accepted["replica_id"])
                 first: str = await anext(self._items)
         except TimeoutError:
             raise deadline_error(
@@ -190,7 +192,8 @@ class EngineAnswer:
         """Cancel what is left of the request and give the slot back."""
         if self._is_open:
             self._is_open = False
-            self._items.cancel()
+            if self._items is not None:
+                self._items.cancel()
             self._dispatcher.release(self._slot)
 
 

@@ -17,6 +17,7 @@ class EngineCall:
         request_id: the client's `x-request-id`, or one made by the ingress.
         service: label of the service ('conversation', 'api').
         deadline_epoch_s: the ingress waits for the first token until then; epoch seconds.
+        replica_id: the replica that the ingress chose; Serve may still take another one, if that one is just lost.
     """
 
     endpoint: Endpoint
@@ -24,6 +25,7 @@ class EngineCall:
     request_id: str
     service: str
     deadline_epoch_s: float
+    replica_id: str = ""
 
 
 class EngineReplica(Protocol):
