@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 
 from autoscaler.interface import ClusterSnapshot, Policy, ScalingDecision
-from autoscaler.policies import make_policy, with_fleet_defaults
+from autoscaler.policies import POLICIES_WITH_DELAYS, make_policy, with_fleet_defaults
 from autoscaler.policies.stabilized import Stabilized
 from loadgen.errors import InputError
 from serve_app.config import AppConfig
@@ -34,13 +34,18 @@ class GuardedPolicy:
         self._asked_at_s = 0.0
         threading.Thread(target=self._answer_forever, name="burstscale-policy", daemon=True).start()
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether the policy is still busy with a question that was given up."""
+        return self._overdue is not None and not self._overdue.done()
+
     def decide(self, cluster: ClusterSnapshot) -> ScalingDecision:
         """The policy's decision, checked.
 
         Raises:
             PolicyError: it raised, answered with something else than a decision, or took too long.
         """
-        if self._overdue is not None and not self._overdue.done():
+        if self.is_busy:
             raise PolicyError(f"the policy has been thinking for {time.monotonic() - self._asked_at_s:.1f} s")
         self._overdue = None
         self._asked_at_s = time.monotonic()
@@ -99,8 +104,16 @@ def build_policy(config: AppConfig) -> Policy:
     if ":" in name:
         policy = _import_policy(name, dict(params))
     else:
-        filled = with_fleet_defaults(name, params, cold_start_s=config.fleet.cold_start_s, period_s=control.period_s)
+        filled = with_fleet_defaults(
+            name,
+            params,
+            cold_start_s=config.fleet.cold_start_s,
+            period_s=control.period_s,
+            initial_replicas=config.fleet.initial_replicas,
+        )
         policy = make_policy(name, **filled)
+    if name in POLICIES_WITH_DELAYS:
+        return policy
     return Stabilized(policy, control.up_delay_s, control.down_delay_s)
 
 

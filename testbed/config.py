@@ -12,12 +12,15 @@ import numpy as np
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from autoscaler.policies import parameter_names
+from autoscaler.simulator.cost_model import load_hardware
+from forecasting.registry import make_forecaster
 from loadgen.errors import InputError
 from loadgen.formats.detect import read_trace
 from loadgen.strict_config import StrictModel, parse, read_yaml
 from loadgen.trace import Trace
 from loadgen.workload import WorkloadModel, draw_trace, read_workload_model
 from serve_app.config import AppConfig, ForecasterSettings, PolicySettings, ServeAddress, read_serve_file
+from serve_app.guarded_policy import build_policy
 
 
 class WorkloadSettings(StrictModel):
@@ -118,7 +121,20 @@ def load_experiment(path: Path, overrides: Overrides) -> Experiment:
             "seed": config.seed if overrides.seed is None else overrides.seed,
         }
     )
+    _check_names(app, str(path))
     return Experiment(resolved, app, address)
+
+
+def _check_names(app: AppConfig, where: str) -> None:
+    """Make once what the names stand for, so that a wrong one ends the command before anything is started."""
+    try:
+        build_policy(app)
+        load_hardware(app.engine.hardware)
+        if app.forecaster is not None:
+            chosen = app.forecaster
+            make_forecaster(chosen.name, bin_s=chosen.bin_s, levels=chosen.levels, **chosen.params)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
 
 
 def as_yaml_values(experiment: Experiment) -> dict[str, Any]:

@@ -23,15 +23,15 @@ from serve_app.engines.protocol import ENGINE_DEPLOYMENT
 from serve_app.serve_state import replica_states
 from serve_app.traffic import Collected
 from serve_app.traffic_monitor import find_monitor
-from testbed.collector import Collector
-from testbed.config import Experiment, as_yaml_values, load_workload
 from testbed.api_key import read_api_key
+from testbed.collector import Collector
+from testbed.conclude import conclude_run
+from testbed.config import Experiment, as_yaml_values, load_workload
 from testbed.environment import describe_environment, describe_trace
 from testbed.progress import TerminalProgress, replay_figures
 from testbed.ray_cluster import ray_cluster
 from testbed.replay_records import make_parts_folder, store_replay
 from testbed.results import create_results_folder, write_config, write_environment
-from testbed.summary import conclude_run
 
 APP_NAME = "burstscale"
 ROUTE_PREFIX = "/"
@@ -85,7 +85,9 @@ def _replay_and_watch(
     def show(state: ReplayProgress) -> None:
         latest = collector.latest
         fleet = f"{latest.ready} ready, {latest.target_replicas} wanted" if latest else "fleet unknown"
-        progress.update(min(max(state.now_s, 0.0), trace.duration_s), trace.duration_s, f"{replay_figures(state)} · {fleet}")
+        progress.update(
+            min(max(state.now_s, 0.0), trace.duration_s), trace.duration_s, f"{replay_figures(state)} · {fleet}"
+        )
 
     def started(start_epoch_s: float) -> None:
         collector.start(start_epoch_s)

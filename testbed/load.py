@@ -13,12 +13,12 @@ from loadgen.target import Target, probe
 from loadgen.trace import SERVICE_LABELS, Trace
 from loadgen.workload import draw_trace, read_workload_model
 from testbed.api_key import read_api_key
+from testbed.conclude import conclude_run
 from testbed.environment import describe_environment, describe_trace
 from testbed.progress import TerminalProgress, replay_figures
 from testbed.ray_cluster import ray_cluster
 from testbed.replay_records import make_parts_folder, store_replay
 from testbed.results import create_results_folder, write_config, write_environment
-from testbed.summary import conclude_run
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,10 @@
 from types import TracebackType
 from typing import Self
 
-from loadgen.replay import ReplayProgress
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from loadgen.replay import ReplayProgress
 
 
 def replay_figures(state: ReplayProgress) -> str:

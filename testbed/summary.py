@@ -1,27 +1,12 @@
-"""The end of every run, simulated or live: figures from the folder, summary.json, report.html."""
+"""The figures of a run, simulated or live, from its results folder."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from autoscaler.interface import Slo
 from loadgen.metrics import summarise_records
 from testbed.fleet_metrics import summarise_fleet
-from testbed.report.page import write_report
-from testbed.results import REPORT, Results, read_results, write_summary
-
-
-def conclude_run(folder: Path, *, cut_short: str | None = None, problems: Sequence[str] = ()) -> Results:
-    """Compute the figures of the run in `folder`, write summary.json and report.html, and return all of it.
-
-    Args:
-        cut_short: why the run ended before its plan did; None = it did not.
-        problems: what went wrong with the measurement itself, one sentence each.
-    """
-    write_summary(folder, summarise(read_results(folder), cut_short=cut_short, problems=problems))
-    results = read_results(folder)
-    write_report(results, folder / REPORT)
-    return results
+from testbed.results import Results
 
 
 def summarise(results: Results, *, cut_short: str | None = None, problems: Sequence[str] = ()) -> dict[str, Any]:

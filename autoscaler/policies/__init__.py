@@ -19,6 +19,9 @@ POLICIES: Mapping[str, type[Any]] = {
     "forecast-quantile": ForecastQuantile,
 }
 
+# Delays around these would add to the ones that are part of their rule.
+POLICIES_WITH_DELAYS = frozenset({"ray-default"})
+
 
 @dataclass(frozen=True, slots=True)
 class PolicyDescription:
@@ -49,18 +52,18 @@ def parameter_names(name: str) -> frozenset[str]:
 
 
 def with_fleet_defaults(
-    name: str, params: Mapping[str, Any], *, cold_start_s: float, period_s: float
+    name: str, params: Mapping[str, Any], *, cold_start_s: float, period_s: float, initial_replicas: int
 ) -> dict[str, Any]:
     """Add to a policy's parameters those that the fleet's configuration answers, where they are not given.
 
     `horizon_s`, how far a policy looks ahead, is the cold start plus one control period: what is asked for now is ready
-    after the first, and can't be corrected before the second.
+    after the first, and can't be corrected before the second. `replicas` of a static fleet is how many it starts with.
 
     Raises:
         InputError: the policy is unknown.
     """
     known = parameter_names(name)
-    answered = {"horizon_s": cold_start_s + period_s}
+    answered = {"horizon_s": cold_start_s + period_s, "replicas": initial_replicas}
     return {key: value for key, value in answered.items() if key in known} | dict(params)
 
 

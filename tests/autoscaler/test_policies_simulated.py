@@ -97,7 +97,7 @@ BURST = [(120.0, 1.0), (90.0, 12.0), (180.0, 1.0)]
 
 @pytest.mark.parametrize("name", SCALING)
 def test_a_burst_makes_the_fleet_grow_and_its_end_makes_it_shrink(name: str) -> None:
-    params = with_fleet_defaults(name, SCALING[name], cold_start_s=10.0, period_s=1.0)
+    params = with_fleet_defaults(name, SCALING[name], cold_start_s=10.0, period_s=1.0, initial_replicas=2)
     forecaster = "last-value" if name == "forecast-quantile" else None
     result = run(Stabilized(make_policy(name, **params), 0.0, 20.0), poisson_trace(BURST), forecaster=forecaster)
     targets = {record.time_s: record.target_replicas for record in result.decisions}

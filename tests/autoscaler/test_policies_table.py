@@ -65,13 +65,20 @@ def test_every_policy_is_described_with_its_parameters() -> None:
     assert "upscale_delay_s=30.0" in [str(parameter) for parameter in rows["ray-default"].parameters]
 
 
+FLEET = {"cold_start_s": 10.0, "period_s": 1.0, "initial_replicas": 2}
+
+
 def test_the_horizon_is_the_fleets_cold_start_and_a_period_unless_it_is_given() -> None:
-    fleet = {"cold_start_s": 10.0, "period_s": 1.0}
     params = {"replica_requests_per_s": 2.0}
-    assert with_fleet_defaults("forecast-quantile", params, **fleet) == {**params, "horizon_s": 11.0}
-    assert with_fleet_defaults("forecast-quantile", {"horizon_s": 60.0}, **fleet) == {"horizon_s": 60.0}
+    assert with_fleet_defaults("forecast-quantile", params, **FLEET) == {**params, "horizon_s": 11.0}
+    assert with_fleet_defaults("forecast-quantile", {"horizon_s": 60.0}, **FLEET) == {"horizon_s": 60.0}
     assert params == {"replica_requests_per_s": 2.0}, "what was given is left as it is"
 
 
-def test_a_policy_without_horizon_gets_no_parameter_from_the_fleet() -> None:
-    assert with_fleet_defaults("static", {"replicas": 3}, cold_start_s=10.0, period_s=1.0) == {"replicas": 3}
+def test_a_static_fleet_stays_as_large_as_it_starts_unless_a_number_is_given() -> None:
+    assert with_fleet_defaults("static", {}, **FLEET) == {"replicas": 2}
+    assert with_fleet_defaults("static", {"replicas": 3}, **FLEET) == {"replicas": 3}
+
+
+def test_a_policy_gets_no_parameter_that_it_does_not_know() -> None:
+    assert with_fleet_defaults("ray-default", {}, **FLEET) == {}

@@ -1,0 +1,88 @@
+"""Run an experiment in the fleet simulator and write its results folder."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from autoscaler.simulator.cost_model import load_hardware
+from autoscaler.simulator.fleet import FleetConfig
+from autoscaler.simulator.run import SimulationResult, simulate
+from autoscaler.simulator.snapshots import ForecastSettings
+from loadgen.records import write_records
+from loadgen.trace import Trace
+from serve_app.config import AppConfig, ForecasterSettings
+from serve_app.guarded_policy import build_policy
+from testbed.conclude import conclude_run
+from testbed.config import Experiment, as_yaml_values, load_workload
+from testbed.environment import describe_environment, describe_trace
+from testbed.results import (
+    RECORDS,
+    append_decisions,
+    create_results_folder,
+    write_config,
+    write_environment,
+    write_tables,
+)
+
+
+def simulate_experiment(experiment: Experiment, out: Path, progress: Callable[[float, float], None]) -> Path:
+    """Simulate and write the results; returns the folder. `progress` is called with (done, 1.0).
+
+    Raises:
+        InputError: the input is wrong or the folder is not new.
+    """
+    trace = load_workload(experiment)
+    folder = create_results_folder(out)
+    seed = experiment.config.seed
+    write_config(folder, as_yaml_values(experiment))
+    write_environment(folder, describe_environment(kind="simulated", seed=seed, trace=describe_trace(trace)))
+    result = _simulate(experiment, trace, lambda share: progress(share, 1.0))
+    write_records(result.records, folder / RECORDS)
+    append_decisions(folder, result.decisions)
+    write_tables(folder, replicas=result.replicas, engine=result.engine)
+    conclude_run(folder)
+    return folder
+
+
+def _simulate(experiment: Experiment, trace: Trace, progress: Callable[[float], None]) -> SimulationResult:
+    app = experiment.app
+    return simulate(
+        trace,
+        build_policy(app),
+        fleet_of(app, experiment.config.settle_s),
+        forecasting=None if app.forecaster is None else forecast_settings_of(app.forecaster),
+        rng=np.random.default_rng(np.random.SeedSequence(experiment.config.seed, spawn_key=(1,))),
+        progress=progress,
+    )
+
+
+def fleet_of(app: AppConfig, settle_s: float) -> FleetConfig:
+    """The simulated fleet that an application's configuration describes."""
+    fleet, control = app.fleet, app.control
+    return FleetConfig(
+        hardware=load_hardware(app.engine.hardware),
+        limits=fleet.limits,
+        initial_replicas=fleet.initial_replicas,
+        cold_start_s=fleet.cold_start_s,
+        max_ongoing_requests=fleet.max_ongoing_requests,
+        max_queued_requests=app.router.max_queued_requests,
+        services={label: service.service_class for label, service in app.services.items()},
+        period_s=control.period_s,
+        metrics_interval_s=control.metrics_interval_s,
+        arrivals_bin_s=control.arrivals_bin_s,
+        history_bins=control.history_bins,
+        drain_timeout_s=fleet.drain_timeout_s,
+        settle_s=settle_s,
+    )
+
+
+def forecast_settings_of(forecaster: ForecasterSettings) -> ForecastSettings:
+    """The simulated forecaster that an application's configuration names."""
+    return ForecastSettings(
+        name=forecaster.name,
+        params=forecaster.params,
+        bin_s=forecaster.bin_s,
+        horizon_s=forecaster.horizon_s,
+        levels=forecaster.levels,
+    )

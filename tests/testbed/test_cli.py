@@ -1,0 +1,258 @@
+"""The command as a person meets it: bad input is one line on stderr and exit code 2; nothing is overwritten."""
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+from testbed import cli
+from testbed.results import read_results
+
+ROOT = Path(__file__).parents[2]
+QUICKSTART = ROOT / "configs/experiments/quickstart.yaml"
+SHORT = ("--limit-s", "20")
+
+
+@dataclass
+class Finished:
+    """What a command left: exit code and what it printed."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def burstscale(*arguments: str | Path) -> Finished:
+    """Run the command in this process, from the project's root, as a shell would see it."""
+    stdout, stderr, code = io.StringIO(), io.StringIO(), 0
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        contextlib.redirect_stdout(stdout),
+        contextlib.redirect_stderr(stderr),
+    ):
+        patch.setattr(sys, "argv", ["burstscale", *map(str, arguments)])
+        patch.setenv("COLUMNS", "200")
+        patch.chdir(ROOT)
+        try:
+            cli.main()
+        except SystemExit as exit_:
+            code = exit_.code if isinstance(exit_.code, int) else int(exit_.code is not None)
+    return Finished(code, stdout.getvalue(), stderr.getvalue())
+
+
+def burstscale_process(*arguments: str | Path, cwd: Path = ROOT) -> Finished:
+    """Run the command in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-m", "testbed.cli", *map(str, arguments)],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    return Finished(done.returncode, done.stdout, done.stderr)
+
+
+def assert_refused(result: Finished, *said: str) -> None:
+    assert result.returncode == 2, result.stderr
+    assert result.stderr.count("\n") == 1, f"want one line, got:\n{result.stderr}"
+    assert result.stderr.startswith("burstscale: ")
+    for words in said:
+        assert words in result.stderr
+
+
+@pytest.fixture
+def experiment(tmp_path: Path) -> Path:
+    """A copy of the quickstart that a test may spoil, with absolute paths to the files that it names."""
+    values = yaml.safe_load(QUICKSTART.read_text())
+    values["workload"]["model"] = str(ROOT / "configs/workloads/burst_demo.yaml")
+    values["serve"] = str(ROOT / "configs/serve/emulated.yaml")
+    path = tmp_path / "experiment.yaml"
+    path.write_text(yaml.safe_dump(values))
+    return path
+
+
+def spoil(experiment: Path, **changes: object) -> Path:
+    values = yaml.safe_load(experiment.read_text()) | changes
+    experiment.write_text(yaml.safe_dump(values))
+    return experiment
+
+
+def test_simulate_ends_with_a_summary_and_the_path_of_the_report(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    result = burstscale("simulate", QUICKSTART, *SHORT, "-o", out)
+    assert result.returncode == 0, result.stderr
+    assert f"report: {out / 'report.html'}" in result.stdout
+    results = read_results(out)
+    assert results.complete
+    assert len(results.records) == results.environment["trace"]["requests"] > 10
+    assert sorted(path.name for path in out.iterdir()) == [
+        "config.yaml",
+        "decisions.jsonl",
+        "engine.parquet",
+        "environment.json",
+        "records.parquet",
+        "replicas.parquet",
+        "report.html",
+        "summary.json",
+    ]
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(tmp_path: Path) -> None:
+    for name, seed in (("a", "7"), ("b", "7"), ("c", "8")):
+        done = burstscale_process("simulate", QUICKSTART, *SHORT, "--seed", seed, "-o", tmp_path / name)
+        assert done.returncode == 0, done.stderr
+
+    def digest(name: str, file: str) -> str:
+        return hashlib.sha256((tmp_path / name / file).read_bytes()).hexdigest()
+
+    for file in ("records.parquet", "decisions.jsonl"):
+        assert digest("a", file) == digest("b", file)
+        assert digest("a", file) != digest("c", file)
+
+
+def test_the_config_of_a_results_folder_repeats_the_run_from_anywhere(tmp_path: Path) -> None:
+    assert burstscale("simulate", QUICKSTART, *SHORT, "--speed", "2", "-o", tmp_path / "first").returncode == 0
+    again = burstscale_process("simulate", tmp_path / "first/config.yaml", "-o", tmp_path / "second", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    for file in ("records.parquet", "decisions.jsonl", "config.yaml"):
+        assert (tmp_path / "first" / file).read_bytes() == (tmp_path / "second" / file).read_bytes()
+
+
+@pytest.mark.parametrize("policy", ["static", "ray-default", "reactive", "forecast-quantile"])
+def test_every_policy_can_be_put_into_the_same_experiment_by_its_name(tmp_path: Path, policy: str) -> None:
+    result = burstscale("simulate", QUICKSTART, *SHORT, "--policy", policy, "-o", tmp_path / "out")
+    assert result.returncode == 0, result.stderr
+    assert read_results(tmp_path / "out").config["serve"]["policy"]["name"] == policy
+
+
+def test_report_writes_the_page_again_also_for_a_run_that_was_cut_short(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert burstscale("simulate", QUICKSTART, *SHORT, "-o", out).returncode == 0
+    for name in ("summary.json", "report.html"):
+        (out / name).unlink()
+    result = burstscale("report", out)
+    assert result.returncode == 0, result.stderr
+    assert "cut short" in result.stdout
+    assert "cut short" in (out / "report.html").read_text()
+
+
+def test_policies_lists_each_policy_with_its_parameters() -> None:
+    result = burstscale("policies")
+    assert result.returncode == 0
+    for words in ("static", "ray-default", "forecast-quantile", "replica_requests_per_s", "upscale_delay_s"):
+        assert words in result.stdout
+
+
+def test_a_trace_is_made_described_and_converted(tmp_path: Path) -> None:
+    model = ROOT / "configs/workloads/burst_demo.yaml"
+    made, copy = tmp_path / "made.parquet", tmp_path / "copy.parquet"
+    assert burstscale("trace", "make", model, "-o", made, "--seed", "3").returncode == 0
+    assert burstscale("trace", "convert", made, "-o", copy).returncode == 0
+    described = [json.loads(burstscale("trace", "describe", path, "--json").stdout) for path in (made, copy)]
+    assert described[0]["all"] == described[1]["all"]
+    assert described[0]["all"]["requests"] > 100
+    assert set(described[0]["services"]) == {"conversation", "api"}
+    table = burstscale("trace", "describe", made)
+    assert f"{described[0]['all']['requests']:,}" in table.stdout
+
+
+def test_a_forecaster_is_backtested_on_a_trace(tmp_path: Path) -> None:
+    made = tmp_path / "made.parquet"
+    assert burstscale("trace", "make", ROOT / "configs/workloads/burst_demo.yaml", "-o", made).returncode == 0
+    options = ("--trace", made, "--forecaster", "last-value", "--bin-s", "2", "--horizon-s", "6")
+    result = burstscale("forecast", "backtest", *options, "--json")
+    assert result.returncode == 0, result.stderr
+    assert {row["lead_s"] for row in json.loads(result.stdout)[0]["rows"]} == {2.0, 4.0, 6.0}
+    assert "coverage" in burstscale("forecast", "backtest", *options).stdout
+
+
+# What it must refuse.
+
+
+def test_an_unknown_key_is_refused_with_the_known_ones(experiment: Path, tmp_path: Path) -> None:
+    result = burstscale("simulate", spoil(experiment, sede=3), "-o", tmp_path / "out")
+    assert_refused(result, str(experiment), "unknown key 'sede'", "known keys:", "seed")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_policy_that_does_not_exist_is_refused_with_the_known_ones(tmp_path: Path) -> None:
+    for command in ("simulate", "run"):
+        result = burstscale(command, QUICKSTART, "--policy", "nope", "-o", tmp_path / "out")
+        assert_refused(result, "unknown policy 'nope'", "known: static, ray-default")
+        assert not (tmp_path / "out").exists()
+
+
+def test_a_parameter_that_the_policy_does_not_have_is_refused(experiment: Path, tmp_path: Path) -> None:
+    for command in ("simulate", "run"):
+        spoil(experiment, policy={"name": "static", "params": {"replica": 3}})
+        result = burstscale(command, experiment, "-o", tmp_path / "out")
+        assert_refused(result, "'static' has no parameter 'replica'", "it takes: replicas")
+        assert not (tmp_path / "out").exists()
+
+
+def test_a_forecaster_that_does_not_exist_is_refused(experiment: Path, tmp_path: Path) -> None:
+    for command in ("simulate", "run"):
+        result = burstscale(command, spoil(experiment, forecaster={"name": "oracle"}), "-o", tmp_path / "out")
+        assert_refused(result, "unknown forecaster 'oracle'", "last-value")
+
+
+def test_a_bad_row_of_a_trace_is_refused_with_its_line_and_column(tmp_path: Path) -> None:
+    trace = tmp_path / "bad.csv"
+    header = "Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type"
+    trace.write_text(f"{header}\n5,ChatGPT,472,18,490,Conversation log\n45,ChatGPT,abc,230,1317,Conversation log\n")
+    result = burstscale("simulate", QUICKSTART, "--trace", trace, "-o", tmp_path / "out")
+    assert_refused(result, "bad.csv line 3", "'Request tokens' is 'abc'")
+    assert_refused(burstscale("trace", "describe", trace), "bad.csv line 3")
+
+
+def test_a_trace_that_does_not_exist_or_has_no_known_form_is_refused(tmp_path: Path) -> None:
+    assert_refused(burstscale("trace", "describe", tmp_path / "none.csv"), "none.csv")
+    (tmp_path / "odd.csv").write_text("a,b\n1,2\n")
+    assert_refused(burstscale("trace", "describe", tmp_path / "odd.csv"), "odd.csv")
+
+
+def test_an_experiment_without_traffic_is_refused(tmp_path: Path) -> None:
+    result = burstscale("simulate", ROOT / "configs/experiments/azure_conv.yaml", "-o", tmp_path / "out")
+    assert_refused(result, "names no traffic; give --trace PATH")
+
+
+def test_a_url_where_nobody_answers_is_refused(tmp_path: Path) -> None:
+    model = ROOT / "configs/workloads/burst_demo.yaml"
+    url = "http://127.0.0.1:9"
+    result = burstscale("load", model, "--url", url, "--model", "m", "-o", tmp_path / "out")
+    assert_refused(result, "127.0.0.1:9", "is the server running?")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_holds_a_run_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert burstscale("simulate", QUICKSTART, *SHORT, "-o", out).returncode == 0
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    for command in ("simulate", "run"):
+        assert_refused(burstscale(command, QUICKSTART, *SHORT, "-o", out), str(out), "already holds a run")
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
+def test_an_existing_trace_file_is_not_overwritten(tmp_path: Path) -> None:
+    made = tmp_path / "made.parquet"
+    made.write_text("mine")
+    result = burstscale("trace", "make", ROOT / "configs/workloads/burst_demo.yaml", "-o", made)
+    assert_refused(result, "exists already")
+    assert made.read_text() == "mine"
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "nan", "inf"])
+def test_a_speed_that_is_no_positive_number_is_refused(tmp_path: Path, value: str) -> None:
+    result = burstscale("simulate", QUICKSTART, "--speed", value, "-o", tmp_path / "out")
+    assert result.returncode == 2
+    assert "--speed" in result.stderr
