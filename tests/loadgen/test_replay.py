@@ -12,6 +12,7 @@ import pytest
 import ray
 
 from loadgen.errors import InputError
+from loadgen.prompts import PromptPool
 from loadgen.records import RECORD_SCHEMA
 from loadgen.replay import ReplayOutcome, ReplayProgress, replay
 from loadgen.target import Target
@@ -20,17 +21,11 @@ from loadgen.trace import Trace
 DEADLINES_S = {"conversation": 5.0, "api": 5.0}
 
 
-class Words:
-    """Prompts of one-token words."""
-
-    def prompt(self, tokens: int, rng: np.random.Generator) -> str:
-        return " ".join(str(word) for word in rng.integers(1000, size=tokens))
-
-
-class WordsThatTellTheProcess(Words):
-    """The same, leaving the id of the process that makes them as a file's name."""
+class PromptsThatTellTheProcess(PromptPool):
+    """The pool, leaving the id of the process that uses it as a file's name."""
 
     def __init__(self, folder: Path) -> None:
+        super().__init__()
         self._folder = folder
 
     def prompt(self, tokens: int, rng: np.random.Generator) -> str:
@@ -38,11 +33,11 @@ class WordsThatTellTheProcess(Words):
         return super().prompt(tokens, rng)
 
 
-class WordsOfNoSuchLength(Words):
+class PromptsThatFail(PromptPool):
     """A pool that has no prompt of the length."""
 
     def prompt(self, tokens: int, rng: np.random.Generator) -> str:  # noqa: ARG002
-        raise InputError("prompt pool: has no prompt of 4 tokens; give a larger one")
+        raise InputError(f"prompt pool: has no prompt of {tokens} tokens; give another tokenizer")
 
 
 def even_trace(requests: int, gap_s: float, output_tokens: int = 3) -> Trace:
@@ -65,7 +60,7 @@ def run(url: str, trace: Trace, folder: Path, **changes: Any) -> ReplayOutcome:
         "deadlines_s": DEADLINES_S,
         "actors": 2,
         "out_dir": folder,
-        "prompts": Words(),
+        "prompts": PromptPool(),
         "rng": np.random.default_rng(0),
     }
     return replay(trace, Target(url, "m"), **{**settings, **changes})
@@ -135,7 +130,7 @@ def test_an_actor_that_is_killed_leaves_its_requests_as_lost_and_the_others_ok(s
         server.url,
         even_trace(80, 0.05),
         out,
-        prompts=WordsThatTellTheProcess(processes),
+        prompts=PromptsThatTellTheProcess(processes),
         on_progress=kill_one,
     )
     rows = outcome.table.to_pylist()
@@ -167,8 +162,8 @@ def test_an_interrupted_replay_ends_at_once_with_the_records_that_there_are(serv
 @pytest.mark.ray
 @pytest.mark.usefixtures("cluster")
 def test_what_is_wrong_in_an_actors_preparation_reaches_the_user_in_one_line(server: Any, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"^prompt pool: has no prompt of 4 tokens; give a larger one$"):
-        run(server.url, even_trace(4, 0.1), tmp_path, prompts=WordsOfNoSuchLength())
+    with pytest.raises(InputError, match=r"^prompt pool: has no prompt of 4 tokens; give another tokenizer$"):
+        run(server.url, even_trace(4, 0.1), tmp_path, prompts=PromptsThatFail())
     assert server.asked() == []
 
 
