@@ -52,14 +52,13 @@ class GuardedPolicy:
         answer: Future[ScalingDecision] = Future()
         self._questions.put((cluster, answer))
         try:
-            return checked_decision(answer.result(self._timeout_s))
-        except PolicyError:
-            raise
-        except Exception as error:
-            if not answer.done():
-                self._overdue = answer
-                raise PolicyError(f"the policy took longer than {self._timeout_s:g} s") from None
+            error = answer.exception(self._timeout_s)  # not result(): it would raise a policy's SystemExit right here
+        except TimeoutError:
+            self._overdue = answer
+            raise PolicyError(f"the policy took longer than {self._timeout_s:g} s") from None
+        if error is not None:
             raise PolicyError(f"the policy raised {type(error).__name__}: {error}") from error
+        return checked_decision(answer.result())
 
     def close(self) -> None:
         """End the thread once it is idle."""

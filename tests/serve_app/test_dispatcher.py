@@ -1,0 +1,136 @@
+"""The dispatcher: slots, places, deadlines and their causes."""
+
+import asyncio
+import time
+
+import pytest
+
+from autoscaler.interface import Priority
+from loadgen.records import Cause
+from serve_app.dispatcher import Dispatcher, Slot
+from serve_app.openai_api import ApiError
+from serve_app.router_queue import QueuedRequest
+
+
+def dispatcher(*ready: str, slots: int = 2, queue: int = 10) -> Dispatcher:
+    """A dispatcher whose replicas `ready` are ready."""
+    made = Dispatcher(slots, queue, retry_after_s=3)
+    made.set_ready(frozenset(ready))
+    return made
+
+
+def request(key: str, *, wait_s: float = 30.0, batch: bool = False) -> QueuedRequest:
+    """A request with its deadline `wait_s` from now."""
+    priority = Priority.BATCH if batch else Priority.INTERACTIVE
+    return QueuedRequest(key, "api" if batch else "conversation", priority, 1, time.time() + wait_s)
+
+
+async def cause_of(waiting: asyncio.Task[Slot]) -> Cause | None:
+    """The cause with which a request is refused."""
+    with pytest.raises(ApiError) as refusal:
+        await waiting
+    return refusal.value.cause
+
+
+async def test_requests_are_spread_evenly_and_no_replica_gets_more_than_its_slots() -> None:
+    """Five requests for two replicas with two slots: the fifth waits until a slot is free, and gets that one."""
+    router = dispatcher("a", "b")
+    slots = [await router.acquire(request(str(number))) for number in range(4)]
+    assert sorted(slot.replica_id for slot in slots) == ["a", "a", "b", "b"]
+    fifth = asyncio.create_task(router.acquire(request("4")))
+    await asyncio.sleep(0)
+    assert not fifth.done()
+    router.release(slots[3])
+    assert (await fifth).replica_id == slots[3].replica_id
+
+
+async def test_interactive_requests_get_the_next_slot() -> None:
+    """Although the batch request has waited for longer."""
+    router = dispatcher("a", slots=1)
+    slot = await router.acquire(request("first"))
+    batch = asyncio.create_task(router.acquire(request("batch", wait_s=1, batch=True)))
+    await asyncio.sleep(0)
+    interactive = asyncio.create_task(router.acquire(request("interactive", wait_s=20)))
+    await asyncio.sleep(0)
+    router.release(slot)
+    slot = await interactive
+    assert not batch.done()
+    router.release(slot)
+    await batch
+
+
+async def test_a_new_replica_takes_from_the_queue_at_once() -> None:
+    """Also the very first one."""
+    router = dispatcher()
+    waiting = [asyncio.create_task(router.acquire(request(str(number)))) for number in range(3)]
+    await asyncio.sleep(0)
+    assert router.queued(("conversation",))["conversation"].requests == 3
+    router.set_ready(frozenset({"a"}))
+    assert [slot.replica_id for slot in await asyncio.gather(*waiting[:2])] == ["a", "a"]
+    assert not waiting[2].done()
+    router.set_ready(frozenset({"a", "b"}))
+    assert (await waiting[2]).replica_id == "b"
+
+
+async def test_what_a_draining_replica_still_does_takes_no_slot_of_the_others() -> None:
+    """Its releases do not open slots either."""
+    router = dispatcher("a", slots=1)
+    on_a = await router.acquire(request("1"))
+    router.set_ready(frozenset({"b"}))
+    on_b = await router.acquire(request("2"))
+    waiting = asyncio.create_task(router.acquire(request("3")))
+    await asyncio.sleep(0)
+    router.release(on_a)
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    router.release(on_b)
+    assert (await waiting).replica_id == "b"
+
+
+async def test_a_request_that_another_replica_took_counts_there() -> None:
+    """Serve may take another one than the chosen one where that one is just lost."""
+    router = dispatcher("a", "b", slots=1)
+    slot = await router.acquire(request("1"))
+    assert slot.replica_id == "a"
+    router.move(slot, "b")
+    assert (await router.acquire(request("2"))).replica_id == "a"
+
+
+async def test_a_full_queue_refuses_with_retry_after() -> None:
+    """And takes again when one has left."""
+    router = dispatcher(queue=1)
+    waiting = asyncio.create_task(router.acquire(request("1")))
+    await asyncio.sleep(0)
+    with pytest.raises(ApiError) as refusal:
+        await router.acquire(request("2"))
+    assert (refusal.value.status, refusal.value.cause, refusal.value.retry_after_s) == (503, Cause.QUEUE_FULL, 3)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    assert await cause_of(asyncio.create_task(router.acquire(request("3", wait_s=0.01)))) is Cause.NO_READY_REPLICA
+
+
+async def test_the_cause_of_a_timeout_tells_whether_a_replica_was_ready() -> None:
+    """At any time while the request waited."""
+    router = dispatcher("a", slots=1)
+    await router.acquire(request("1"))
+    late = asyncio.create_task(router.acquire(request("2", wait_s=0.01)))
+    assert await cause_of(late) is Cause.DEADLINE_IN_QUEUE
+    lost_meanwhile = asyncio.create_task(router.acquire(request("3", wait_s=0.05)))
+    await asyncio.sleep(0)
+    router.set_ready(frozenset())
+    assert await cause_of(lost_meanwhile) is Cause.DEADLINE_IN_QUEUE
+    assert await cause_of(asyncio.create_task(router.acquire(request("4", wait_s=0.01)))) is Cause.NO_READY_REPLICA
+
+
+async def test_a_request_given_up_in_the_moment_of_its_admission_gives_its_slot_back() -> None:
+    """Cancelled after the slot was given and before the task has run."""
+    router = dispatcher("a", slots=1)
+    slot = await router.acquire(request("1"))
+    leaving = asyncio.create_task(router.acquire(request("2")))
+    await asyncio.sleep(0)
+    router.release(slot)
+    leaving.cancel()
+    outcome = (await asyncio.gather(leaving, return_exceptions=True))[0]
+    if isinstance(outcome, Slot):  # asyncio may deliver the result instead of the cancellation
+        router.release(outcome)
+    assert (await asyncio.wait_for(router.acquire(request("3")), 1)).replica_id == "a"
