@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from loadgen.gamma_fit import fit_gamma, fit_zipf_theta, time_resolution_s
+from loadgen.gamma_fit import fit_gamma, fit_gammas, fit_zipf_theta, time_resolution_s
 from loadgen.trace import Service, Trace
 
 FIT_WINDOW_S = 1200.0  # the BurstGPT paper fits alpha and beta anew every 20 minutes
@@ -111,14 +111,21 @@ def describe(trace: Trace) -> TraceDescription:
     Source: the quantities that Wang et al., "BurstGPT", arXiv 2401.17644, report of their trace.
     """
     resolution_s = time_resolution_s(trace.arrival_s)
-    services = {service.label: trace.service == service for service in Service}
-    models = {name: trace.model == number for number, name in enumerate(trace.model_names)}
+    everything = _describe_rows(trace, np.ones(len(trace), dtype=np.bool_), resolution_s)
+
+    def describe_parts(parts: dict[str, NDArray[np.bool_]]) -> dict[str, TrafficDescription]:
+        return {
+            name: everything if rows.all() else _describe_rows(trace, rows, resolution_s)
+            for name, rows in parts.items()
+            if rows.any()
+        }
+
     return TraceDescription(
         name=trace.name,
         duration_s=trace.duration_s,
-        all=_describe_rows(trace, np.ones(len(trace), dtype=np.bool_), resolution_s),
-        services={label: _describe_rows(trace, rows, resolution_s) for label, rows in services.items() if rows.any()},
-        models={name: _describe_rows(trace, rows, resolution_s) for name, rows in models.items() if rows.any()},
+        all=everything,
+        services=describe_parts({service.label: trace.service == service for service in Service}),
+        models=describe_parts({name: trace.model == place for place, name in enumerate(trace.model_names)}),
     )
 
 
@@ -168,23 +175,17 @@ def _describe_gaps(arrival_s: NDArray[np.float64], resolution_s: float) -> GapDe
 def _fit_windows(arrival_s: NDArray[np.float64], resolution_s: float) -> WindowFits | None:
     """Fit the gaps between arrivals of the same window, window by window."""
     edges_s = np.arange(0.0, arrival_s[-1] + FIT_WINDOW_S, FIT_WINDOW_S)
-    fits, cvs, hidden = [], [], 0
-    for window_s in np.split(arrival_s, np.searchsorted(arrival_s, edges_s[1:])):
-        gaps_s = np.diff(window_s)
-        if len(gaps_s) < _LEAST_GAPS:
-            continue
-        fit = fit_gamma(gaps_s, resolution_s)
-        if fit is None:
-            hidden += 1
-            continue
-        fits.append(fit)
-        cvs.append(float(gaps_s.std() / gaps_s.mean()))
+    windows_s = [np.diff(window_s) for window_s in np.split(arrival_s, np.searchsorted(arrival_s, edges_s[1:]))]
+    windows_s = [gaps_s for gaps_s in windows_s if len(gaps_s) >= _LEAST_GAPS and gaps_s.mean() > 0]
+    every_fit = fit_gammas(windows_s, resolution_s)
+    cvs = [float(gaps_s.std() / gaps_s.mean()) for gaps_s, fit in zip(windows_s, every_fit, strict=True) if fit]
+    fits = [fit for fit in every_fit if fit]
     if not fits:
         return None
     return WindowFits(
         window_s=FIT_WINDOW_S,
         windows=len(fits),
-        hidden_windows=hidden,
+        hidden_windows=len(every_fit) - len(fits),
         alpha=_spread([fit.alpha for fit in fits]),
         beta_s=_spread([fit.beta_s for fit in fits]),
         cv=_spread(cvs),

@@ -16,7 +16,7 @@ _ROWS: tuple[tuple[str, Callable[[TrafficDescription], str]], ...] = (
     ("mean requests/s", lambda traffic: f"{traffic.mean_rate_per_s:.4g}"),
     ("peak requests/s (10 s)", lambda traffic: f"{traffic.peak_rate_per_s:.4g}"),
     ("CV of the gaps (Poisson: 1)", lambda traffic: "" if traffic.gaps is None else f"{traffic.gaps.cv:.3g}"),
-    ("Gamma shape alpha", lambda traffic: "" if traffic.gaps is None else f"{traffic.gaps.alpha:.3g}"),
+    ("Gamma shape alpha", lambda traffic: _alpha(traffic)),
     ("  per 20 min: median (low, high)", lambda traffic: _alpha_by_window(traffic)),
 )
 
@@ -37,6 +37,12 @@ def description_table(description: TraceDescription) -> Table:
 def _levels(quantiles: dict[str, float]) -> str:
     """Three quantiles; empty where there is nothing to take them of."""
     return " / ".join(f"{quantiles[level]:,.0f}" for level in ("p50", "p95", "p99") if level in quantiles)
+
+
+def _alpha(traffic: TrafficDescription) -> str:
+    if traffic.gaps is None:
+        return ""
+    return "times too coarse" if traffic.gaps.alpha is None else f"{traffic.gaps.alpha:.3g}"
 
 
 def _alpha_by_window(traffic: TrafficDescription) -> str:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from loadgen.gamma_fit import fit_gamma, fit_zipf_theta, time_resolution_s
+from loadgen.gamma_fit import fit_gamma, fit_gammas, fit_zipf_theta, time_resolution_s
 from loadgen.lengths import Zipf, draw_lengths
 
 
@@ -33,6 +33,20 @@ def test_whole_seconds_do_not_hide_the_shape(alpha: float, mean_s: float) -> Non
     assert fit is not None
     assert fit.alpha == pytest.approx(alpha, rel=0.1 if mean_s < 1 else 0.04)
     assert fit.alpha * fit.beta_s == pytest.approx(mean_s, rel=0.05)
+
+
+@pytest.mark.parametrize("tick_s", [0.0, 1.0])
+def test_many_data_sets_are_fitted_together_as_each_alone(tick_s: float) -> None:
+    rng = np.random.default_rng(4)
+    sets = [rng.gamma(alpha, mean / alpha, 500) for alpha in (0.3, 1.0, 8.0) for mean in (0.4, 3.0, 100.0)] * 40
+    sets = [np.diff(np.floor(np.cumsum(gaps_s))) for gaps_s in sets] if tick_s else sets
+    together = fit_gammas(sets, tick_s)
+    assert len(together) == 360, "more than one batch"
+    for fit, gaps_s in zip(together[::17], sets[::17], strict=True):
+        alone = fit_gamma(gaps_s, tick_s)
+        assert fit is not None
+        assert alone is not None
+        assert fit.alpha == pytest.approx(alone.alpha, rel=1e-3)
 
 
 def test_too_many_arrivals_per_second_leave_nothing_to_fit() -> None:
