@@ -48,9 +48,9 @@ def draw_arrivals(rate_per_s: PiecewiseLinear, alpha: PiecewiseLinear, rng: np.r
     A gap keeps the shape that holds where it begins. The first gap is drawn as if the process had always been
     running, so that the expected number of arrivals is the integral of the rate from the start.
 
-    Source: Gamma gaps with changing alpha and beta: Wang et al., "BurstGPT", arXiv 2401.17644, section on workload
-    generation. Operational time: Berman, "Inhomogeneous and modulated gamma processes", Biometrika 68(1), 1981.
-    Stationary first gap: Cox, "Renewal Theory", 1962, section 5.2.
+    Source: Gamma gaps with changing alpha and beta: Wang et al., "BurstGPT", arXiv 2401.17644. Operational time:
+    Berman, "Inhomogeneous and modulated gamma processes", Biometrika 68(1), 1981. Stationary first gap: Cox, "Renewal
+    Theory", 1962, on recurrence times.
 
     Args:
         rate_per_s: >= 0.
