@@ -15,7 +15,7 @@ from testbed.report.panels import Floats, Panel, Series, Shape, Unit
 from testbed.report.time_bins import HOUR_S
 
 HEADER_PIXELS = 58
-TOP_PIXELS, BOTTOM_PIXELS, LEFT_PIXELS, RIGHT_PIXELS = 22, 44, 62, 14
+TOP_PIXELS, BOTTOM_PIXELS, LEFT_PIXELS, RIGHT_PIXELS = 26, 44, 74, 16
 SIGNIFICANT_DIGITS = 4
 MOST_TICKS = 4
 # 2001-01-01. Not 1970: plotly.js takes a number of up to four digits for a year.
@@ -68,11 +68,13 @@ def draw_timeline(panels: list[Panel], duration_s: float) -> Timeline:
         "bargap": 0,
         "font": {"family": "inherit", "size": 12},
         "xaxis": _time_axis(duration_s, len(panels)),
+        "xaxis2": _time_axis_on_top(duration_s),
         "shapes": [],
         "annotations": [],
     }
-    data: list[Json] = []
-    readouts: list[Json] = []
+    # plotly.js draws an axis only where a trace lies on it.
+    data: list[Json] = [{"type": "scatter", "x": [START_MS], "y": [None], "xaxis": "x2", "yaxis": "y"}]
+    readouts: list[Json] = [{}]
     headers = []
     above = 0
     for row, panel in enumerate(panels, start=1):
@@ -88,28 +90,42 @@ def draw_timeline(panels: list[Panel], duration_s: float) -> Timeline:
 
 
 def _time_axis(duration_s: float, rows: int) -> Json:
-    clock = "%-M:%S" if duration_s < HOUR_S else "%-H:%M:%S"
-    shape = "m:ss" if duration_s < HOUR_S else "h:mm"
-    end_ms = _axis_ms(max(duration_s, 1.0))
-    return {
-        "type": "date",
-        "range": [START_MS, end_ms],
+    return _clock_axis(duration_s) | {
+        "range": [START_MS, _axis_ms(max(duration_s, 1.0))],
         "minallowed": START_MS,
-        "maxallowed": end_ms,
+        "maxallowed": _axis_ms(max(duration_s, 1.0)),
         "anchor": f"y{rows}",
         "domain": [0, 1],
-        "title": {"text": f"time since the start ({shape})", "standoff": 6},
+        "title": {"text": f"time since the start ({'m:ss' if duration_s < HOUR_S else 'h:mm'})", "standoff": 6},
+        "showgrid": True,
+        "ticks": "outside",
+        "ticklen": 4,
+    }
+
+
+def _time_axis_on_top(duration_s: float) -> Json:
+    """The same labels over the first row, so that the upper half of a long page has them too."""
+    return _clock_axis(duration_s) | {
+        "matches": "x",
+        "side": "top",
+        "anchor": "free",
+        "position": 1,
+        "showgrid": False,
+    }
+
+
+def _clock_axis(duration_s: float) -> Json:
+    clock = "%-M:%S" if duration_s < HOUR_S else "%-H:%M:%S"
+    return {
+        "type": "date",
+        "zeroline": False,
+        "nticks": 10,
         "tickformatstops": [
             {"dtickrange": [None, 999], "value": f"{clock}.%L"},
             {"dtickrange": [1000, 59_999], "value": clock},
             {"dtickrange": [60_000, 86_399_999], "value": clock if duration_s < HOUR_S else "%-H:%M"},
             {"dtickrange": [86_400_000, None], "value": "day %-j"},
         ],
-        "showgrid": True,
-        "zeroline": False,
-        "ticks": "outside",
-        "ticklen": 4,
-        "nticks": 10,
     }
 
 
@@ -125,7 +141,7 @@ def _value_axis(panel: Panel, domain: list[float]) -> Json:
     }
     low, high = _extent(panel)
     if panel.is_log:
-        ticks = [10.0**power for power in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)]
+        ticks = log_ticks(low, high)
         axis |= {"type": "log", "range": [math.log10(low * 0.8), math.log10(high * 1.25)]}
     else:
         ticks = round_ticks(high, whole=panel.unit is Unit.COUNT)
@@ -160,6 +176,13 @@ def round_ticks(high: float, *, whole: bool) -> list[float]:
     if whole:
         step = max(1.0, float(math.ceil(step)))
     return [index * step for index in range(max(1, math.floor(high / step)) + 1)]
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """Powers of ten around [low, high]; with 3, 30, 300 between where there are few."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    steps = (1, 3) if len(powers) <= MOST_TICKS else (1,)
+    return [step * 10.0**power for power in powers for step in steps]
 
 
 def format_tick(value: float, unit: Unit) -> str:
@@ -227,12 +250,14 @@ def _header(panel: Panel, top: int, first_trace: int) -> Header:
         for index, series in enumerate(panel.series)
         if series.label
     )
-    return Header(panel.title, panel.note, top, entries)
+    # What a band spreads around is named before its edges.
+    edges = (Shape.FLOOR, Shape.BAND)
+    return Header(panel.title, panel.note, top, tuple(sorted(entries, key=lambda entry: entry.shape in edges)))
 
 
 def _ink(series: Series) -> float:
-    """How strong a name's colour mark is: as strong as what it stands for, but never too pale to see."""
-    return max(series.opacity, 0.25) if series.shape in (Shape.BAND, Shape.FLOOR) else 1.0
+    """How strong a name's colour mark is: paler for a paler band, but never too pale to see."""
+    return min(2 * series.opacity + 0.15, 1.0) if series.shape in (Shape.BAND, Shape.FLOOR) else 1.0
 
 
 def _draw_limits(layout: Json, panel: Panel, row: int) -> None:

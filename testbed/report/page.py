@@ -21,7 +21,7 @@ from testbed.report.figures import Timeline, draw_timeline
 from testbed.report.fleet_panels import forecast_panel, kv_cache_panel, queue_panel, replica_panel
 from testbed.report.panels import Panel
 from testbed.report.request_panels import failure_panel, in_flight, latency_panel, load_panel, request_series
-from testbed.report.time_bins import bins_over, length
+from testbed.report.time_bins import bins_holding, instant
 from testbed.report.verdict import list_warnings, write_verdict
 from testbed.results import Results
 
@@ -31,6 +31,7 @@ KINDS = {
     LOAD: "Load replayed against a server",
 }
 LONG_TABLE_ROWS = 50
+REQUESTS_PER_BIN = 10
 
 
 def write_report(results: Results, path: Path) -> Path:
@@ -77,7 +78,7 @@ def render_page(facts: RunFacts) -> str:
 def build_timeline(facts: RunFacts) -> tuple[Timeline, list[str]]:
     """The figure, and what is not in it, with the reason."""
     results, duration_s = facts.results, facts.duration_s
-    bins = bins_over(duration_s)
+    bins = bins_holding(len(results.records), duration_s, per_bin=REQUESTS_PER_BIN, least_bins=60)
     series = request_series(results.records, bins)
     forecaster = facts.application.get("forecaster") or {}
     arrivals_s = results.records["scheduled_s"].to_numpy(np.float64)
@@ -106,7 +107,7 @@ def _describe_run(facts: RunFacts) -> list[str]:
         pieces.append(datetime.fromisoformat(started_at).astimezone(UTC).strftime("%-d %B %Y, %H:%M UTC"))
     if trace.get("name"):
         pieces.append(f"trace {trace['name']}, {facts.summary['planned_requests']:,} requests")
-    pieces.append(f"{length(facts.duration_s)} long")
+    pieces.append(f"{instant(facts.duration_s)} long")
     if policy := application.get("policy"):
         pieces.append(f"policy {_call(policy)}")
     if forecaster := application.get("forecaster"):

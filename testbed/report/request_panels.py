@@ -10,10 +10,10 @@ from loadgen.records import Cause
 from loadgen.time_series import time_series
 from testbed.report import palette
 from testbed.report.panels import Floats, Panel, Series, Shape, Unit, until_end
-from testbed.report.time_bins import MOST_BINS, ROUND_WIDTHS_S, TimeBins, bins_over, length
+from testbed.report.time_bins import TimeBins, bins_holding, length
 
 QUANTILES = (("p50", palette.P50), ("p90", palette.P90), ("p99", palette.P99))
-REQUESTS_PER_QUANTILE_BIN = 30
+REQUESTS_PER_PERCENTILE = 30
 LOG_FROM_RATIO = 20
 
 
@@ -40,11 +40,12 @@ def load_panel(series: pd.DataFrame, bins: TimeBins, duration_s: float) -> Panel
 
 def latency_panel(records: pd.DataFrame, duration_s: float, slos: Mapping[str, LatencyPromise]) -> Panel | str:
     """Percentiles of TTFT over the time of arrival; promised limits that lie in the picture are drawn as lines."""
-    bins = _percentile_bins(len(records), duration_s)
+    bins = bins_holding(len(records), duration_s, per_bin=REQUESTS_PER_PERCENTILE, least_bins=30)
     series = request_series(records, bins)
     values = series[[f"ttft_{name}_s" for name, _ in QUANTILES]].to_numpy(np.float64)
     if not np.isfinite(values).any():
         return "no request got its answer"
+    present = set(records["service"].unique())
     lowest, highest = float(np.nanmin(values)), float(np.nanmax(values))
     return Panel(
         title="Time to first token",
@@ -60,7 +61,7 @@ def latency_panel(records: pd.DataFrame, duration_s: float, slos: Mapping[str, L
         limits=tuple(
             (f"promise to {label}", slo.ttft_s)
             for label, slo in slos.items()
-            if label in set(records["service"]) and 0.5 * lowest < slo.ttft_s < 1.5 * highest
+            if label in present and 0.5 * lowest < slo.ttft_s < 1.5 * highest
         ),
     )
 
@@ -96,13 +97,6 @@ def in_flight(series: pd.DataFrame, bins: TimeBins, duration_s: float) -> Series
     """Requests on their way as the client saw it: mean per bin."""
     times_s, values = until_end(bins.starts_s, _array(series["in_flight"]), duration_s)
     return Series("on their way (client)", palette.OFFERED, Shape.AREA, times_s, values, bins.width_s)
-
-
-def _percentile_bins(requests: int, duration_s: float) -> TimeBins:
-    """Bins wide enough for about 30 requests each, so that a percentile means something; 30 bins at least."""
-    wanted_s = min(duration_s * REQUESTS_PER_QUANTILE_BIN / max(requests, 1), duration_s / 30)
-    least_s = max((width for width in ROUND_WIDTHS_S if width <= wanted_s), default=1)
-    return bins_over(duration_s, least_width_s=float(least_s), most_bins=MOST_BINS // 2)
 
 
 def _rate(label: str, colour: str, shape: Shape, counts: pd.Series, bins: TimeBins, duration_s: float) -> Series:

@@ -54,6 +54,15 @@ def bins_over(duration_s: float, *, least_width_s: float = 1.0, most_bins: int =
     return TimeBins(width_s, math.floor(duration_s / width_s) + 1)
 
 
+def bins_holding(requests: int, duration_s: float, *, per_bin: int, least_bins: int) -> TimeBins:
+    """Cover the run with bins wide enough for `per_bin` requests on average, so that they show more than noise.
+
+    There are about `least_bins` of them however few the requests are, where a second is short enough for that.
+    """
+    wanted_s = min(duration_s * per_bin / max(requests, 1), duration_s / least_bins)
+    return bins_over(duration_s, least_width_s=max(wanted_s, 1.0))
+
+
 def instant(time_s: float) -> str:
     """An instant or a length as a clock shows it: '0:25', '1:02:05', or '3 d 4:10' from two days on."""
     seconds = round(time_s)

@@ -13,7 +13,7 @@
   const margin = figure.layout.margin;
   const whole = figure.layout.xaxis.range.slice();
   // A finger scrolls the page and taps to read values; a mouse drags to zoom.
-  const isTouch = window.matchMedia("(hover: none), (pointer: coarse)").matches;
+  const isTouch = window.matchMedia("(pointer: coarse)").matches;
   const options = { displayModeBar: false, responsive: true, staticPlot: isTouch, doubleClick: false };
 
   const instantOf = (edge) =>
@@ -96,7 +96,8 @@
     reset.addEventListener("click", () => zoomTo(whole.slice()));
     frame.addEventListener("pointermove", (event) => showAt(event.clientX - plot.getBoundingClientRect().left));
     frame.addEventListener("pointerdown", (event) => showAt(event.clientX - plot.getBoundingClientRect().left));
-    frame.addEventListener("pointerleave", hide);
+    // A finger leaves at the end of each tap; what it read stays.
+    frame.addEventListener("pointerleave", (event) => event.pointerType === "mouse" && hide());
     for (const entry of entries) {
       entry.addEventListener("click", () => {
         const isShown = entry.getAttribute("aria-pressed") === "true";
@@ -104,7 +105,7 @@
         Plotly.restyle(plot, { visible: !isShown }, [Number(entry.dataset.trace)]);
       });
     }
-    window.addEventListener("beforeprint", () => Plotly.relayout(plot, { width: 690 }));
+    window.addEventListener("beforeprint", () => Plotly.relayout(plot, { width: 850 }));
     window.addEventListener("afterprint", () => Plotly.relayout(plot, { width: null, autosize: true }));
     frame.dataset.drawn = "yes";
   });

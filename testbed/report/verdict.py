@@ -25,6 +25,8 @@ REASONS: dict[str, str] = {
     Cause.RUN_ENDED: "the run ended before",
     Cause.CLIENT_LOST: "the load generator lost track",
 }
+# What comes from more load than the fleet could carry.
+OVERLOAD = frozenset({Cause.QUEUE_FULL, Cause.NO_READY_REPLICA, Cause.DEADLINE_IN_QUEUE, Cause.DEADLINE_IN_ENGINE})
 LATE_S = 0.1
 # Failures are called close together when nine of ten lie within a quarter of the run.
 CLOSE_SHARE, CLOSE_PART = 0.9, 0.25
@@ -53,7 +55,7 @@ def list_warnings(facts: RunFacts) -> list[str]:
     """What makes the run incomplete or its numbers doubtful, one sentence each."""
     summary, total, records = facts.summary, facts.total, facts.results.records
     warnings = []
-    if not facts.results.complete:
+    if facts.results.summary is None:
         warnings.append("This run was cut short: its folder has no summary. The figures cover what was recorded.")
     if summary.get("cut_short"):
         warnings.append(f"This run was cut short: {summary['cut_short']}")
@@ -116,10 +118,13 @@ def _when(facts: RunFacts) -> str:
     if window.end_s - window.start_s > CLOSE_PART * facts.duration_s:
         return ""
     share = "" if window.failures == len(failed_s) else f"{window.failures:,} of them "
-    onset_s = burst_before(records["scheduled_s"].to_numpy(np.float64), facts.duration_s, window.start_s)
-    if onset_s is None:
-        return f"{share}between {instant(window.start_s)} and {instant(window.end_s)}"
-    return f"{share}in the {length(max(window.end_s - onset_s, 1.0))} after the burst at {instant(onset_s)}"
+    start, end = instant(window.start_s), instant(window.end_s)
+    onset_s = None
+    if max(facts.total["by_cause"], key=facts.total["by_cause"].__getitem__, default=None) in OVERLOAD:
+        onset_s = burst_before(records["scheduled_s"].to_numpy(np.float64), facts.duration_s, window.start_s)
+    if onset_s is not None:
+        return f"{share}in the {length(max(window.end_s - onset_s, 1.0))} after the burst at {instant(onset_s)}"
+    return f"{share}at {start}" if start == end else f"{share}between {start} and {end}"
 
 
 def closest_window(instants_s: Floats) -> Window:

@@ -2,7 +2,7 @@
 
 Three minutes at 4 requests/s, and at 18 requests/s from 0:50 to 1:30. Two replicas at first, each with eight places.
 The policy asks for six at 0:53, they are ready at 1:03, and two are left from 2:20 on. At 1:26 one replica dies with
-what it has. Requests go to the first free place in the order of their arrival; what waits 9 s is answered 504.
+what it has. Requests go to the first free place in the order of their arrival; what waits 5 s is answered 504.
 """
 
 import heapq
@@ -35,7 +35,7 @@ from testbed.results import (
 SERVE_FILE = Path(__file__).parents[2] / "configs/serve/emulated.yaml"
 TRACE_S, RUN_S = 180.0, 200.0
 BURST_S = (50.0, 90.0)
-PLACES, PATIENCE_S, DEATH_S = 8, 9.0, 86.0
+PLACES, PATIENCE_S, DEATH_S = 8, 5.0, 86.0
 LEVELS = (0.1, 0.5, 0.9, 0.95, 0.99)
 # replica, asked for at, ready from, ready until, gone at
 FLEET = (
@@ -60,7 +60,7 @@ class Story:
     engine: list[dict[str, Any]] = field(default_factory=list)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def story() -> Story:
     """The run that the first lines of this file tell."""
     rng = np.random.default_rng(7)
@@ -69,7 +69,7 @@ def story() -> Story:
     return Story(records, decide(arrivals_s, records), replica_rows(), engine_rows(records))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def write_run() -> WriteRun:
     """Writes a story into a new folder, all but the summary: what a run leaves before it is concluded."""
     return write_story
@@ -139,7 +139,7 @@ def _serve_one(
     free_s, replica, until_s = places[0]
     start_s = max(arrival_s, free_s)
     if start_s > arrival_s + PATIENCE_S:
-        error = "504: deadline passed at the router after 9.0 s, <b>0 places</b> free"
+        error = "504: deadline passed at the router after 5.0 s, <b>0 places</b> free"
         end_s = arrival_s + PATIENCE_S
         return record | {
             "finished_s": end_s,
