@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -115,14 +116,19 @@ class Fleet:
             most_steps=JUMPED_STEPS if event_skipping else 1,
         )
         services, of_service = service_queues(trace, config.services)
-        self.requests = requests_of(trace, of_service)
-        self._arrays = empty_fleet(config.limits.max_replicas + 1, config.max_ongoing_requests, services)
+        self._requests = requests_of(trace)
+        self._arrays = empty_fleet(config.limits.max_replicas + 1, config.max_ongoing_requests, services, of_service)
         self._started = 0
         self._sampled_s = 0.0
         self.lives: list[ReplicaLife] = []
         self.samples: list[EngineSample] = []
         for _ in range(config.initial_replicas):
             self._start(0.0, 0.0)
+
+    @property
+    def requests(self) -> "np.recarray[Any, np.dtype[np.void]]":
+        """What is asked for and what became of it so far; fields as in `fleet_state.REQUEST`."""
+        return self._requests.view(np.recarray)
 
     @property
     def now_s(self) -> float:
@@ -132,7 +138,7 @@ class Fleet:
     @property
     def all_ended(self) -> bool:
         """Whether every request of the trace has ended."""
-        return int(self._arrays.clock["ended"][0]) == len(self.requests.arrival_s)
+        return int(self._arrays.clock["ended"][0]) == len(self._requests)
 
     @property
     def last_end_s(self) -> float:
@@ -141,7 +147,7 @@ class Fleet:
 
     def advance(self, until_s: float) -> None:
         """Let everything happen that is due up to and including `until_s`."""
-        run_until(self._arrays, self.requests, self._rules, until_s)
+        run_until(self._arrays, self._requests, self._rules, until_s)
         self._collect_ended()
 
     def scale_to(self, target_replicas: int) -> None:
@@ -200,11 +206,11 @@ class Fleet:
         """The deadline of the service's request that has waited longest; None where none waits."""
         if service["queued"] == 0:
             return None
-        waiting = self.requests.of_service[service["head"] : service["end"]]
+        waiting = self._arrays.of_service[service["head"] : service["end"]]
         place = 0
-        while self.requests.fate[waiting[place]] != Fate.QUEUED:
+        while self._requests["fate"][waiting[place]] != Fate.QUEUED:
             place += 1
-        return float(self.requests.arrival_s[waiting[place]] + service["deadline_s"])
+        return float(self._requests["arrival_s"][waiting[place]] + service["deadline_s"])
 
     def _rows_in(self, state: int) -> list[int]:
         """The rows in that state, the oldest replica first."""

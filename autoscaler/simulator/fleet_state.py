@@ -60,7 +60,7 @@ class ReplicaRow:
 
 @dataclass(slots=True)
 class ServiceQueue:
-    """One service: its requests in order of arrival stand in `Requests.of_service[first:end]`.
+    """One service: its requests in order of arrival stand in `of_service[first:end]`.
 
     All have the same time to their deadline, so order of arrival is order of deadline, in the queue and everywhere.
 
@@ -102,30 +102,39 @@ REPLICA, SERVICE, CLOCK = record_type(ReplicaRow), record_type(ServiceQueue), re
 ENGINE, SLOT = record_type(EngineState), record_type(Slot)
 
 
-class Requests(NamedTuple):
-    """What is asked for and what became of it; n requests in order of arrival."""
-
-    arrival_s: NDArray[np.float64]
-    prompt_tokens: NDArray[np.int32]
-    output_tokens: NDArray[np.int32]
-    service: NDArray[np.int8]
-    of_service: NDArray[np.int64]
-    fate: NDArray[np.int8]
-    first_token_s: NDArray[np.float64]
-    finished_s: NDArray[np.float64]
-    received_tokens: NDArray[np.int32]
-    replica: NDArray[np.int32]  # number of the replica that served it, -1 = none
-    row: NDArray[np.int32]
-    slot: NDArray[np.int32]
+# One request: what is asked for, and what became of it.
+REQUEST = np.dtype(
+    [
+        ("arrival_s", np.float64),
+        ("first_token_s", np.float64),
+        ("finished_s", np.float64),
+        ("prompt_tokens", np.int32),
+        ("output_tokens", np.int32),
+        ("received_tokens", np.int32),
+        ("replica", np.int32),  # number of the replica that served it, -1 = none
+        ("row", np.int64),
+        ("slot", np.int64),
+        ("service", np.int8),
+        ("fate", np.int8),
+    ],
+    align=True,
+)
 
 
 class FleetArrays(NamedTuple):
-    """R rows of replicas with S slots each. `next_s[row]` is when something happens there next."""
+    """R rows of replicas with S slots each.
+
+    Attributes:
+        next_s: f64[R], when something happens in a row next.
+        of_service: i64[n], the requests of each service one after the other (`ServiceQueue.first`).
+        states, slots, running_slots, ...: the engines, one row each; see `engine_state`.
+    """
 
     clock: NDArray[np.void]
     replicas: NDArray[np.void]
     next_s: NDArray[np.float64]
     services: NDArray[np.void]
+    of_service: NDArray[np.int64]
     states: NDArray[np.void]
     slots: NDArray[np.void]
     running_slots: NDArray[np.int64]
@@ -145,13 +154,14 @@ class Rules(NamedTuple):
     most_steps: int
 
 
-def empty_fleet(rows: int, slots: int, services: NDArray[np.void]) -> FleetArrays:
+def empty_fleet(rows: int, slots: int, services: NDArray[np.void], of_service: NDArray[np.int64]) -> FleetArrays:
     """A fleet without replicas, with room for `rows` of them."""
     return FleetArrays(
         clock=np.zeros(1, CLOCK),
         replicas=np.zeros(rows, REPLICA),
         next_s=np.full(rows, np.inf),
         services=services,
+        of_service=of_service,
         states=np.zeros(rows, ENGINE),
         slots=np.zeros((rows, slots), SLOT),
         running_slots=np.zeros((rows, slots), np.int64),
@@ -163,11 +173,11 @@ def empty_fleet(rows: int, slots: int, services: NDArray[np.void]) -> FleetArray
 
 def with_rows(fleet: FleetArrays, added: int) -> FleetArrays:
     """The same fleet with room for `added` more replicas."""
-    more = empty_fleet(added, fleet.slots.shape[1], fleet.services)
+    more = empty_fleet(added, fleet.slots.shape[1], fleet.services, fleet.of_service)
     joined = {
         name: np.concatenate([getattr(fleet, name), getattr(more, name)])
         for name in FleetArrays._fields
-        if name not in ("clock", "services")
+        if name not in ("clock", "services", "of_service")
     }
     return fleet._replace(**joined)
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoscaler.interface import Priority, ServiceClass
-from autoscaler.simulator.fleet_state import SERVICE, Requests
+from autoscaler.simulator.fleet_state import REQUEST, SERVICE
 from loadgen.errors import InputError
 from loadgen.trace import SERVICE_LABELS, Trace
 
@@ -27,20 +27,13 @@ def service_queues(trace: Trace, classes: Mapping[str, ServiceClass]) -> tuple[N
     return queues, np.concatenate(of_service).astype(np.int64)
 
 
-def requests_of(trace: Trace, of_service: NDArray[np.int64]) -> Requests:
-    """The trace as the kernel takes it; a request that failed when it was recorded asks for one token."""
-    count = len(trace)
-    return Requests(
-        arrival_s=np.ascontiguousarray(trace.arrival_s, np.float64),
-        prompt_tokens=np.ascontiguousarray(trace.prompt_tokens, np.int32),
-        output_tokens=np.maximum(trace.output_tokens, 1).astype(np.int32),
-        service=np.ascontiguousarray(trace.service, np.int8),
-        of_service=of_service,
-        fate=np.zeros(count, np.int8),
-        first_token_s=np.full(count, np.nan),
-        finished_s=np.full(count, np.nan),
-        received_tokens=np.zeros(count, np.int32),
-        replica=np.full(count, -1, np.int32),
-        row=np.zeros(count, np.int32),
-        slot=np.zeros(count, np.int32),
-    )
+def requests_of(trace: Trace) -> NDArray[np.void]:
+    """The requests of the trace, REQUEST[n]; one that failed when it was recorded asks for one token."""
+    requests = np.zeros(len(trace), REQUEST)
+    requests["arrival_s"] = trace.arrival_s
+    requests["prompt_tokens"] = trace.prompt_tokens
+    requests["output_tokens"] = np.maximum(trace.output_tokens, 1)
+    requests["service"] = trace.service
+    requests["first_token_s"] = requests["finished_s"] = np.nan
+    requests["replica"] = -1
+    return requests

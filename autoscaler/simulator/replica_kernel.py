@@ -6,13 +6,14 @@ way, so that going step by step and jumping give equal bytes.
 """
 
 import numpy as np
+from numpy.typing import NDArray
 
 from autoscaler.simulator import cost_model, engine_kernel
 from autoscaler.simulator.compiled import allow_in_compiled_code, compiled, compiled_inner, inlined
 from autoscaler.simulator.cost_model import step_seconds
 from autoscaler.simulator.engine_kernel import begin_step, complete_step, remove_request, repeat_step, steady_steps
 from autoscaler.simulator.engine_state import Engine
-from autoscaler.simulator.fleet_state import DRAINING, ENDED, READY, STARTING, Fate, FleetArrays, Requests, Rules
+from autoscaler.simulator.fleet_state import DRAINING, ENDED, READY, STARTING, Fate, FleetArrays, Rules
 
 allow_in_compiled_code(cost_model, engine_kernel)
 
@@ -32,11 +33,11 @@ def engine_of(fleet: FleetArrays, row: int) -> Engine:
     )
 
 
-@compiled_inner
-def end_request(fleet: FleetArrays, requests: Requests, request: int, fate: int, at_s: float) -> None:
+@inlined
+def end_request(fleet: FleetArrays, requests: NDArray[np.void], request: int, fate: int, at_s: float) -> None:
     """Write down how a request ended."""
-    requests.fate[request] = fate
-    requests.finished_s[request] = at_s
+    requests[request].fate = fate
+    requests[request].finished_s = at_s
     clock = fleet.clock[0]
     clock.ended += 1
     clock.last_end_s = max(clock.last_end_s, at_s)
@@ -106,7 +107,7 @@ def settle_all(fleet: FleetArrays, rules: Rules, now_s: float) -> None:
 
 
 @compiled_inner
-def lose_requests(fleet: FleetArrays, requests: Requests, row: int, fate: int, now_s: float) -> None:
+def lose_requests(fleet: FleetArrays, requests: NDArray[np.void], row: int, fate: int, now_s: float) -> None:
     """End every request in the engine of this row."""
     engine = engine_of(fleet, row)
     while engine.state.running + engine.state.waiting > 0:
@@ -115,7 +116,7 @@ def lose_requests(fleet: FleetArrays, requests: Requests, row: int, fate: int, n
         else:
             index = engine.waiting_slots[engine.state.waiting_head]
         slot = engine.slots[index]
-        requests.received_tokens[slot.request] = slot.produced_tokens
+        requests[slot.request].received_tokens = slot.produced_tokens
         end_request(fleet, requests, slot.request, fate, now_s)
         remove_request(engine, index)
 
@@ -132,7 +133,7 @@ def end_replica(fleet: FleetArrays, row: int, now_s: float) -> None:
 
 
 @compiled_inner
-def finish_steps(fleet: FleetArrays, requests: Requests, row: int, rules: Rules, now_s: float) -> None:
+def finish_steps(fleet: FleetArrays, requests: NDArray[np.void], row: int, rules: Rules, now_s: float) -> None:
     """The steps under way have ended: deliver tokens and note first tokens and ends."""
     replica = fleet.replicas[row]
     engine = engine_of(fleet, row)
@@ -142,15 +143,15 @@ def finish_steps(fleet: FleetArrays, requests: Requests, row: int, rules: Rules,
     for place in range(engine.state.step_delivered):
         slot = engine.slots[engine.delivered_slots[place]]
         if slot.produced_tokens == 1:
-            requests.first_token_s[slot.request] = now_s
+            requests[slot.request].first_token_s = now_s
         if slot.produced_tokens == slot.output_tokens:
-            requests.received_tokens[slot.request] = slot.produced_tokens
+            requests[slot.request].received_tokens = slot.produced_tokens
             end_request(fleet, requests, slot.request, OK, now_s)
             fleet.clock[0].dispatch_due = 1
 
 
 @compiled_inner
-def replica_event(fleet: FleetArrays, requests: Requests, row: int, rules: Rules, now_s: float) -> None:
+def replica_event(fleet: FleetArrays, requests: NDArray[np.void], row: int, rules: Rules, now_s: float) -> None:
     """What is due in this row: it becomes ready, its steps end, or its time to drain is over."""
     replica = fleet.replicas[row]
     if replica.state == STARTING:

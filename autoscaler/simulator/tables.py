@@ -4,9 +4,10 @@ import math
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from autoscaler.simulator.fleet import EngineSample, ReplicaLife
-from autoscaler.simulator.fleet_state import Fate, Requests
+from autoscaler.simulator.fleet_state import Fate
 from autoscaler.simulator.snapshots import replica_name
 from loadgen.records import RECORD_SCHEMA, Cause, Status
 from loadgen.trace import SERVICE_LABELS, Trace
@@ -42,25 +43,25 @@ ENGINE_SCHEMA = pa.schema(
 )
 
 
-def record_table(trace: Trace, requests: Requests) -> pa.Table:
+def record_table(trace: Trace, requests: NDArray[np.void]) -> pa.Table:
     """One record for each request of the trace, in its order; every one must have ended."""
     count = len(trace)
-    replica_names = [replica_name(number) for number in range(int(requests.replica.max(initial=-1)) + 1)]
+    replica_names = [replica_name(number) for number in range(int(requests["replica"].max(initial=-1)) + 1)]
     ends = [ENDS.get(Fate(fate), (None, None, None)) for fate in Fate]
     columns = {
         "request_id": np.arange(count, dtype=np.int64),
         "service": _chosen(list(SERVICE_LABELS), trace.service),
         "model": _chosen(list(trace.model_names), trace.model),
         "prompt_tokens": trace.prompt_tokens,
-        "output_tokens": requests.received_tokens,
+        "output_tokens": requests["received_tokens"],
         "scheduled_s": trace.arrival_s,
         "sent_s": trace.arrival_s,
-        "first_token_s": pa.array(requests.first_token_s, from_pandas=True),
-        "finished_s": requests.finished_s,
-        "status": _chosen([status for status, _, _ in ends], requests.fate),
-        "replica_id": _chosen(replica_names, requests.replica),
-        "cause": _chosen([cause for _, cause, _ in ends], requests.fate),
-        "error": _chosen([error for _, _, error in ends], requests.fate),
+        "first_token_s": pa.array(requests["first_token_s"], from_pandas=True),
+        "finished_s": requests["finished_s"],
+        "status": _chosen([status for status, _, _ in ends], requests["fate"]),
+        "replica_id": _chosen(replica_names, requests["replica"]),
+        "cause": _chosen([cause for _, cause, _ in ends], requests["fate"]),
+        "error": _chosen([error for _, _, error in ends], requests["fate"]),
         "attempts": np.ones(count, dtype=np.int32),
     }
     return pa.table([pa.array(columns[field.name], field.type) for field in RECORD_SCHEMA], schema=RECORD_SCHEMA)
