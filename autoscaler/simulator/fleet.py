@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from autoscaler.interface import HardwareProfile, ReplicaState, ScalingLimits, ServiceClass
 from autoscaler.simulator.cost_model import step_costs
@@ -24,6 +25,7 @@ from autoscaler.simulator.fleet_state import (
     reset_engine,
     with_rows,
 )
+from autoscaler.simulator.fleet_reports import EngineSample, ReplicaLife, life_of
 from autoscaler.simulator.offered_requests import requests_of, service_queues
 from autoscaler.simulator.replica_kernel import set_next, settle_all
 from loadgen.trace import Trace
@@ -31,6 +33,7 @@ from loadgen.trace import Trace
 # Steps that are alike are jumped over up to this many at a time: enough to make jumping cheap, few enough to look up
 # again where something comes in between.
 JUMPED_STEPS = 128
+REPLICA_KEYS = ("number", "state", "requested_s")
 REPLICA_STATES = {STARTING: ReplicaState.STARTING, READY: ReplicaState.READY, DRAINING: ReplicaState.DRAINING}
 
 
@@ -68,30 +71,6 @@ class FleetConfig:
     history_bins: int = 300
     drain_timeout_s: float = 60.0
     settle_s: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class ReplicaLife:
-    """When a replica was asked for, ready, told to drain, and gone; infinity where it never came to that."""
-
-    number: int
-    requested_s: float
-    ready_s: float
-    draining_s: float
-    ended_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class EngineSample:
-    """What one replica reported: counts now, and output tokens in the `interval_s` before."""
-
-    time_s: float
-    number: int
-    running: int
-    waiting: int
-    kv_cache_fraction: float
-    output_tokens: int
-    interval_s: float
 
 
 class Fleet:
@@ -157,6 +136,8 @@ class Fleet:
         """
         starting = self._rows_in(STARTING)
         surplus = len(starting) + len(self._rows_in(READY)) - target_replicas
+        if surplus == 0:
+            return
         for _ in range(-surplus):
             self._start(self.now_s, self._cold_start_s())
         for row in reversed(starting[len(starting) - max(0, min(surplus, len(starting))) :]):
@@ -166,22 +147,20 @@ class Fleet:
         self._collect_ended()
 
     def sample(self) -> list[EngineSample]:
-        """Let every replica that serves report; also kept in `samples`."""
+        """Let every replica that serves report, the oldest first; also kept in `samples`."""
         settle_all(self._arrays, self._rules, self.now_s)
-        serving = [row for state in (READY, DRAINING) for row in self._rows_in(state)]
-        reported = [self._sample_row(row, self.now_s) for row in serving]
-        reported.sort(key=lambda sample: sample.number)
+        serving = np.array(self._rows_in(READY, DRAINING), dtype=np.int64)
+        reported = self._sample_rows(serving, np.full(len(serving), self.now_s))
         self._sampled_s = self.now_s
         self.samples.extend(reported)
         return reported
 
     def replicas(self) -> Iterator[tuple[int, ReplicaState, float]]:
         """(number, state, asked for at) of the replicas that there are, the oldest first."""
-        rows = self._arrays.replicas
-        there = [row for row in range(len(rows)) if rows["state"][row] in REPLICA_STATES]
-        for row in sorted(there, key=lambda row: int(rows["number"][row])):
-            state = REPLICA_STATES[int(rows["state"][row])]
-            yield int(rows["number"][row]), state, float(rows["requested_s"][row])
+        rows = self._rows_in(STARTING, READY, DRAINING)
+        there = self._arrays.replicas[rows]
+        for number, state, requested_s in zip(*(there[name].tolist() for name in REPLICA_KEYS), strict=True):
+            yield number, REPLICA_STATES[state], requested_s
 
     def queue(self) -> list[tuple[int, int, float | None]]:
         """Of each service: requests and prompt tokens in the router's queue, and the earliest deadline there."""
@@ -194,7 +173,7 @@ class Fleet:
         """End the run here: report once more, and write down the lives of the replicas that are still there."""
         if self.now_s > self._sampled_s:
             self.sample()
-        self.lives.extend(_life(row) for row in self._arrays.replicas if int(row["state"]) in REPLICA_STATES)
+        self.lives.extend(life_of(row) for row in self._arrays.replicas if int(row["state"]) in REPLICA_STATES)
         self.lives.sort(key=lambda life: life.number)
 
     def check(self) -> None:
@@ -212,10 +191,11 @@ class Fleet:
             place += 1
         return float(self._requests["arrival_s"][waiting[place]] + service["deadline_s"])
 
-    def _rows_in(self, state: int) -> list[int]:
-        """The rows in that state, the oldest replica first."""
-        rows = np.flatnonzero(self._arrays.replicas["state"] == state)
-        return sorted(rows.tolist(), key=lambda row: int(self._arrays.replicas["number"][row]))
+    def _rows_in(self, *states: int) -> list[int]:
+        """The rows in one of these states, the oldest replica first."""
+        rows = enumerate(self._arrays.replicas["state"].tolist())
+        numbers = self._arrays.replicas["number"].tolist()
+        return sorted((row for row, state in rows if state in states), key=numbers.__getitem__)
 
     def _emptiest_ready(self, count: int) -> list[int]:
         """The `count` ready rows with the fewest requests; of equals the newest."""
@@ -265,39 +245,28 @@ class Fleet:
 
     def _collect_ended(self) -> None:
         """Write down the lives and last reports of replicas that have ended, and free their rows."""
-        rows = self._arrays.replicas
-        for row in np.flatnonzero(rows["state"] == ENDED).tolist():
-            life = _life(rows[row])
-            self.lives.append(life)
-            if life.ready_s < life.ended_s and life.ended_s > self._sampled_s:
-                self.samples.append(self._sample_row(row, life.ended_s))
-            rows["state"][row] = FREE
+        rows = self._rows_in(ENDED)
+        if not rows:
+            return
+        lives = [life_of(self._arrays.replicas[row]) for row in rows]
+        self.lives.extend(lives)
+        unreported = [life.ready_s < life.ended_s and life.ended_s > self._sampled_s for life in lives]
+        last = np.array(rows)[unreported]
+        self.samples.extend(self._sample_rows(last, self._arrays.replicas["ended_s"][last]))
+        self._arrays.replicas["state"][rows] = FREE
 
-    def _sample_row(self, row: int, time_s: float) -> EngineSample:
-        """What this replica reports, and note how many tokens it has reported."""
-        replica, state = self._arrays.replicas[row], self._arrays.states[row]
-        output_tokens = int(state["output_tokens"])
-        sample = EngineSample(
-            time_s=time_s,
-            number=int(replica["number"]),
-            running=int(state["running"]),
-            waiting=int(state["waiting"]),
-            kv_cache_fraction=1.0 - float(state["free_blocks"]) / self._limits.usable_blocks,
-            output_tokens=output_tokens - int(replica["sampled_tokens"]),
-            interval_s=time_s - max(self._sampled_s, float(replica["ready_s"])),
+    def _sample_rows(self, rows: NDArray[np.int64], at_s: NDArray[np.float64]) -> list[EngineSample]:
+        """What the replicas in these rows report at these instants; also notes how many tokens they have reported."""
+        replicas, states = self._arrays.replicas[rows], self._arrays.states[rows]
+        since_s = np.maximum(self._sampled_s, replicas["ready_s"])
+        columns = (
+            at_s,
+            replicas["number"],
+            states["running"],
+            states["waiting"],
+            1.0 - states["free_blocks"] / self._limits.usable_blocks,
+            states["output_tokens"] - replicas["sampled_tokens"],
+            at_s - since_s,
         )
-        replica["sampled_tokens"] = output_tokens
-        return sample
-
-
-def _life(replica: np.void) -> ReplicaLife:
-    """The life of one replica; a start that was cancelled was never ready."""
-    ended_s, ready_s = float(replica["ended_s"]), float(replica["ready_s"])
-    was_ready = int(replica["state"]) != STARTING and ready_s < ended_s
-    return ReplicaLife(
-        number=int(replica["number"]),
-        requested_s=float(replica["requested_s"]),
-        ready_s=ready_s if was_ready else np.inf,
-        draining_s=float(replica["draining_s"]),
-        ended_s=ended_s,
-    )
+        self._arrays.replicas["sampled_tokens"][rows] = states["output_tokens"]
+        return [EngineSample(*values) for values in zip(*(column.tolist() for column in columns), strict=True)]

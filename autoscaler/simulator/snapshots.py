@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoscaler.interface import ArrivalHistory, ClusterSnapshot, QueueSnapshot, ReplicaSnapshot
-from autoscaler.simulator.fleet import EngineSample, Fleet, FleetConfig
+from autoscaler.simulator.fleet import Fleet, FleetConfig
+from autoscaler.simulator.fleet_reports import EngineSample
 from forecasting.interface import Forecast, Forecaster
 from forecasting.registry import make_forecaster
 from loadgen.trace import SERVICE_LABELS, Trace

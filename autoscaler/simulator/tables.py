@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from autoscaler.simulator.fleet import EngineSample, ReplicaLife
+from autoscaler.simulator.fleet_reports import EngineSample, ReplicaLife
 from autoscaler.simulator.fleet_state import Fate
 from autoscaler.simulator.snapshots import replica_name
 from loadgen.records import RECORD_SCHEMA, Cause, Status
