@@ -11,6 +11,7 @@ from autoscaler.interface import HardwareProfile, ReplicaState, ScalingLimits, S
 from autoscaler.simulator.cost_model import step_costs
 from autoscaler.simulator.engine_state import check_engine, engine_limits
 from autoscaler.simulator.fleet_kernel import run_until
+from autoscaler.simulator.fleet_reports import EngineSample, ReplicaLife, life_of
 from autoscaler.simulator.fleet_state import (
     DRAINING,
     ENDED,
@@ -25,7 +26,6 @@ from autoscaler.simulator.fleet_state import (
     reset_engine,
     with_rows,
 )
-from autoscaler.simulator.fleet_reports import EngineSample, ReplicaLife, life_of
 from autoscaler.simulator.offered_requests import requests_of, service_queues
 from autoscaler.simulator.replica_kernel import set_next, settle_all
 from loadgen.trace import Trace
