@@ -1,31 +1,62 @@
 """A Ray to run on: the cluster that is there, else one on loopback that ends with the run."""
 
+import contextlib
+import io
+import logging
 import math
 import os
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from typing import Any, TextIO
 
 import ray
 
+# Ray prints these to the driver's stderr in ordinary runs, and no setting turns them off: more processes than
+# processors are what a fleet of light replicas is, and Serve's controller ends in the middle of being asked to.
+HARMLESS_NOTICES = ("worker processes have been started on node", "Task ServeController.graceful_shutdown failed")
 
-@contextmanager
+
+@contextlib.contextmanager
 def ray_cluster(*, needed_cpus: float) -> Iterator[None]:
-    """Use the cluster that `ray start` or RAY_ADDRESS names; where there is none, start one on loopback and end it.
+    """Use the cluster that RAY_ADDRESS names or `ray start` started; else start one on loopback, and end it.
 
     `needed_cpus` are logical: on a small machine the processes share the real processors.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    try:
-        ray.init(address="auto", log_to_driver=False)
-    except ConnectionError:
-        ray.init(
-            address="local",
-            _node_ip_address="127.0.0.1",
-            include_dashboard=False,
-            log_to_driver=False,
-            num_cpus=max(os.cpu_count() or 1, math.ceil(needed_cpus)),
-        )
-    try:
-        yield
-    finally:
-        ray.shutdown()
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    with contextlib.redirect_stderr(_WithoutNotices(sys.stderr)):
+        try:
+            ray.init(
+                num_cpus=max(os.cpu_count() or 1, math.ceil(needed_cpus)),
+                include_dashboard=False,
+                _node_ip_address="127.0.0.1",
+                **quiet,
+            )
+        except ValueError:  # Ray's answer where it finds a cluster to connect to: its resources are given already
+            ray.init(**quiet)
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+class _WithoutNotices(io.TextIOBase):
+    """A text stream that drops the harmless notices and passes on all else."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._dropped = False
+
+    def write(self, text: str) -> int:
+        is_rest_of_notice = self._dropped and text == "\n"  # `print` writes the end of a line by itself
+        self._dropped = any(notice in text for notice in HARMLESS_NOTICES)
+        if not self._dropped and not is_rest_of_notice:
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()

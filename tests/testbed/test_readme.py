@@ -1,0 +1,102 @@
+"""The README tells the truth: each command in it is run here, or is named below with the reason why not."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from testbed.results import read_results
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+NOT_RUN = {
+    "make demo": "runs `burstscale run` on the quickstart, which test_the_live_commands runs",
+    "make test": "runs this test",
+    'pip install ".[vllm]"': "the GPU wheel",
+    "serve run configs/serve/vllm_gpu.yaml": "needs GPUs; the file is loaded by test_configs",
+    "burstscale load trace.csv --url http://127.0.0.1:8000 --model llama-3.1-8b-instruct -o out/gpu": "needs GPUs",
+}
+LIVE = ("burstscale run", "burstscale load")
+
+
+def readme_commands() -> list[str]:
+    """Every line of the README's code blocks, without its comment."""
+    blocks = re.findall(r"^```\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+    lines = [re.split(r"\s{2,}#", line)[0].strip() for block in blocks for line in block.splitlines()]
+    return [line for line in lines if line]
+
+
+def is_live(command: str) -> bool:
+    return command.startswith(LIVE) and command not in NOT_RUN
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder like a fresh clone, as far as the commands look."""
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    return tmp_path
+
+
+def run(command: str, folder: Path, *more: str, timeout_s: float = 400.0) -> str:
+    """Run a command of the README as it stands, with this Python's scripts first on the path; gives its output."""
+    scripts = Path(sys.executable).parent
+    done = subprocess.run(
+        [*shlex.split(command), *more],
+        cwd=folder,
+        env={**os.environ, "PATH": f"{scripts}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def test_the_first_two_commands_are_demo_and_test() -> None:
+    assert readme_commands()[:2] == ["make demo", "make test"]
+
+
+def test_each_command_that_is_not_run_is_still_in_the_readme() -> None:
+    assert set(NOT_RUN) <= set(readme_commands())
+
+
+def test_the_make_targets_of_the_readme_exist() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    named = set(re.findall(r"(?<!trace )make ([a-z][a-z-]+)", README))
+    assert named >= {"demo", "test", "test-vllm", "test-browser"}
+    assert named <= targets
+
+
+def test_the_files_that_the_readme_names_exist() -> None:
+    for path in re.findall(r"\]\(((?:docs|CHANGELOG)[^)]*)\)", README) + re.findall(r"configs/[\w/.]+\.yaml", README):
+        assert (ROOT / path).is_file(), path
+
+
+def test_the_commands_run_in_their_order_and_leave_what_they_say(folder: Path) -> None:
+    commands = [command for command in readme_commands() if command not in NOT_RUN and not is_live(command)]
+    assert len(commands) >= 7
+    for command in commands:
+        assert run(command, folder).strip(), f"{command}: printed nothing"
+    assert read_results(folder / "out/simulated").complete
+    assert (folder / "models/tiny-llama/config.json").is_file()
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(900)
+def test_the_live_commands_run(folder: Path) -> None:
+    quickstart, load, azure = [command for command in readme_commands() if is_live(command)]
+    output = run(quickstart, folder)
+    live = read_results(folder / "out/live")
+    assert "report: out/live/report.html" in output
+    assert live.complete
+    assert len(live.records) == live.environment["trace"]["requests"]
+    # The others are run at full length elsewhere or need a server: here, that their options are as the README says.
+    for command, missing in ((load, "burst.parquet"), (azure, "AzureLLMInferenceTrace_conv.csv")):
+        with pytest.raises(AssertionError, match=missing):
+            run(command, folder)
