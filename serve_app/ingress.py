@@ -27,7 +27,7 @@ from serve_app import ready_replicas
 from serve_app.config import AppConfig
 from serve_app.dispatcher import Dispatcher, Slot, deadline_error
 from serve_app.engines.protocol import ENGINE_DEPLOYMENT, Endpoint, EngineCall
-from serve_app.openai_api import ApiError, bad_request, frame, models_json, read_generation, too_long
+from serve_app.openai_api import ApiError, bad_request, frame, model_json, models_json, read_generation, too_long
 from serve_app.router_queue import QueuedRequest
 from serve_app.traffic import ArrivalCounter
 from serve_app.traffic_push import TrafficPush
@@ -83,6 +83,8 @@ class Ingress:
         self._check_key(request)
         if path == "/v1/models" and request.method == "GET":
             return _json(models_json(self._config.model_id, self._created_s))
+        if path == f"/v1/models/{self._config.model_id}" and request.method == "GET":
+            return _json(model_json(self._config.model_id, self._created_s))
         endpoint = ENDPOINTS.get(path)
         if endpoint is None:
             raise ApiError(404, f"there is no {path} here", "not_found_error")

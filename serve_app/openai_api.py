@@ -194,7 +194,15 @@ class AnswerWriter:
         return json.dumps(document)
 
 
+def model_json(model_id: str, created_s: int) -> str:
+    """The answer of /v1/models/MODEL."""
+    return json.dumps(_model(model_id, created_s))
+
+
 def models_json(model_id: str, created_s: int) -> str:
     """The answer of /v1/models: the one model that is served."""
-    model = {"id": model_id, "object": "model", "created": created_s, "owned_by": "burstscale"}
-    return json.dumps({"object": "list", "data": [model]})
+    return json.dumps({"object": "list", "data": [_model(model_id, created_s)]})
+
+
+def _model(model_id: str, created_s: int) -> dict[str, Any]:
+    return {"id": model_id, "object": "model", "created": created_s, "owned_by": "burstscale"}

@@ -5,6 +5,7 @@ leaves a note and takes the latest target; all that can wait, fail or take long 
 """
 
 import logging
+import re
 import threading
 import time
 from dataclasses import dataclass
@@ -60,8 +61,8 @@ class PolicyLoop:
             description="Control periods in which the policy gave no usable decision and the replicas stayed.",
             tag_keys=("application",),
         )
-        self._logged_at_s = -FAILURE_LOG_INTERVAL_S
-        self._unlogged_failures = 0
+        self._logged_at_s: dict[str, float] = {}
+        self._failures_since_log = 0
 
     def advise(self, facts: ControllerFacts) -> int | None:
         """Take in the facts and give the latest target, None = stay. Returns at once."""
@@ -144,14 +145,18 @@ class PolicyLoop:
         return None
 
     def _count_failure(self, app_name: str, message: str) -> None:
-        """Count a failure and log it, at most one line every FAILURE_LOG_INTERVAL_S."""
+        """Count a failure; log it unless one of its kind was logged within FAILURE_LOG_INTERVAL_S."""
         self._failures.inc(tags={"application": app_name})
-        self._unlogged_failures += 1
-        if time.monotonic() - self._logged_at_s >= FAILURE_LOG_INTERVAL_S:
-            logger.error(
-                "application %s: no decision, replicas stay: %s (%d since the last line)",
-                app_name,
-                message,
-                self._unlogged_failures,
-            )
-            self._logged_at_s, self._unlogged_failures = time.monotonic(), 0
+        self._failures_since_log += 1
+        kind, now_s = re.sub(r"[\d.]+", "#", message), time.monotonic()
+        if now_s - self._logged_at_s.get(kind, -FAILURE_LOG_INTERVAL_S) < FAILURE_LOG_INTERVAL_S:
+            return
+        logger.error(
+            "application %s: no decision, replicas stay: %s (failure %d since the last line)",
+            app_name,
+            message,
+            self._failures_since_log,
+        )
+        recent = {each: at_s for each, at_s in self._logged_at_s.items() if now_s - at_s < FAILURE_LOG_INTERVAL_S}
+        self._logged_at_s = recent | {kind: now_s}
+        self._failures_since_log = 0

@@ -50,12 +50,14 @@ class IngressReport:
     """What the ingress tells the monitor, several times a second.
 
     Attributes:
+        ingress_started_s: names the ingress: while an application is redeployed there are two, and the newer counts.
         sequence: 1, 2, ... since the ingress started; a report that is sent again keeps its number.
         as_of_s: every arrival before this instant is in this report or in an earlier one.
         arrivals: (service label, bin, requests) counted since the last report.
         queued: the router's queue now, by service label.
     """
 
+    ingress_started_s: float
     sequence: int
     as_of_s: float
     arrivals: tuple[tuple[str, int, int], ...]
@@ -122,7 +124,12 @@ class BoundedLog(Generic[Line]):
         self._end += 1
 
     def since(self, cursor: int) -> tuple[tuple[Line, ...], int, int]:
-        """(lines from number `cursor` on, number of the next line, lines dropped in between)."""
+        """(lines from number `cursor` on, number of the next line, lines dropped in between).
+
+        A cursor beyond the end is one of an earlier log that was lost: the reader gets this one from its start.
+        """
+        if cursor > self._end:
+            cursor = 0
         first = self._end - len(self._lines)
         skip = max(cursor - first, 0)
         return tuple(self._lines)[skip:], self._end, max(first - cursor, 0)
@@ -147,6 +154,7 @@ class TrafficLog:
         self._counts: dict[str, dict[int, int]] = {service: {} for service in services}
         self._first_bin: int | None = None  # the first bin that was counted from its start
         self._as_of_s = -math.inf
+        self.ingress_started_s = -math.inf
         self._last_sequence = 0
         self._queued: Mapping[str, QueueSnapshot] = {}
         self._latest_samples: dict[str, EngineSample] = {}
@@ -154,21 +162,22 @@ class TrafficLog:
         self._decisions: BoundedLog[DecisionRecord] = BoundedLog(kept_lines)
         self._forecasts: dict[str, Forecast] = {}
 
-    def start(self, now_s: float) -> None:
-        """An ingress counts from now on: the bin under way is not complete, the next one will be.
+    def start(self, now_s: float, ingress_started_s: float) -> None:
+        """This ingress counts from now on: the bin under way is not complete, the next one will be.
 
         Also after an ingress was lost: what came in while none counted is unknown, so the history starts anew.
         """
         self._first_bin = math.ceil(now_s / self.bin_s)
         self._as_of_s = now_s
+        self.ingress_started_s = ingress_started_s
         self._last_sequence = 0
         self._forecasts = {}
         for counts in self._counts.values():
             counts.clear()
 
     def add_report(self, report: IngressReport) -> None:
-        """Take in a report of the ingress; one that was taken in already is ignored."""
-        if report.sequence <= self._last_sequence:
+        """Take in a report; one that was taken in already, or that another ingress sends, is ignored."""
+        if report.ingress_started_s != self.ingress_started_s or report.sequence <= self._last_sequence:
             return
         self._last_sequence = report.sequence
         for service, index, requests in report.arrivals:

@@ -61,18 +61,19 @@ class TrafficMonitor:
         self._heard_at_s = time.monotonic()
         self._watch: asyncio.Task[None] | None = None
 
-    async def start(self, bin_s: float, history_bins: int) -> None:
-        """An ingress begins to count; the history starts anew, collected lines and cursors stay valid."""
+    async def start(self, ingress_started_s: float, bin_s: float, history_bins: int) -> None:
+        """This ingress begins to count, unless a newer one does: the history starts anew, cursors stay valid."""
         if self._watch is None:
             self._watch = asyncio.get_running_loop().create_task(self._exit_when_idle())
         if self._log is None or self._log.bin_s != bin_s:
             self._log = TrafficLog(SERVICE_LABELS, bin_s, max(history_bins, FORECAST_CATCH_UP_BINS))
-        self._log.start(time.time())
+        if ingress_started_s > self._log.ingress_started_s:
+            self._log.start(time.time(), ingress_started_s)
         self._heard_at_s = time.monotonic()
 
     async def report_ingress(self, report: IngressReport) -> bool:
-        """Take in a report; False = this monitor is new and wants a `start` first."""
-        if self._log is None:
+        """Take in a report; False = this monitor does not know the ingress yet and wants a `start` first."""
+        if self._log is None or report.ingress_started_s > self._log.ingress_started_s:
             return False
         self._log.add_report(report)
         self._heard_at_s = time.monotonic()

@@ -36,6 +36,7 @@ class TrafficPush:
         self._forecaster: Any | None = None
         self._forecaster_end: asyncio.Future[Any] | None = None
         self._unsent: IngressReport | None = None
+        self._started_s = time.time()
         self._sequence = 0
         self._task: asyncio.Task[None] | None = None
 
@@ -63,19 +64,17 @@ class TrafficPush:
         monitor: Any = self._monitor
         if monitor is None:
             monitor = self._monitor = await asyncio.to_thread(ensure_monitor, self._app_name)
-        if self._sequence == 0:
-            await self._begin(monitor)
         if self._unsent is None:
             self._sequence += 1
-            self._unsent = IngressReport(self._sequence, time.time(), self._arrivals.take(), dict(self._read_queue()))
+            self._unsent = IngressReport(
+                self._started_s, self._sequence, time.time(), self._arrivals.take(), dict(self._read_queue())
+            )
         if await monitor.report_ingress.remote(self._unsent):
             self._unsent = None
             self._keep_forecaster()
-        else:  # the monitor was lost and is new: what it knew is gone, and its history starts now
-            await self._begin(monitor)
-
-    async def _begin(self, monitor: Any) -> None:
-        await monitor.start.remote(self._config.control.arrivals_bin_s, self._config.control.history_bins)
+        else:  # the first report, or the monitor was lost and is new: its history starts now
+            control = self._config.control
+            await monitor.start.remote(self._started_s, control.arrivals_bin_s, control.history_bins)
 
     def _keep_forecaster(self) -> None:
         """Start the forecaster, again where it was lost."""

@@ -90,6 +90,7 @@ def test_models_are_listed_and_what_cannot_be_served_is_refused(front: LiveServe
     """404 for another model, 400 for a wrong form and for a request that no replica can hold."""
     client = client_of(front)
     assert [model.id for model in client.models.list()] == ["tiny"]
+    assert client.models.retrieve("tiny").id == "tiny"
     with pytest.raises(openai.NotFoundError, match="'tiny' is"):
         client.completions.create(model="other", prompt="a")
     with pytest.raises(openai.BadRequestError, match="max_tokens"):

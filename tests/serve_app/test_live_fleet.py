@@ -133,13 +133,16 @@ async def test_a_killed_replica_takes_only_its_own_streams_and_is_replaced(live:
     await tell(told, "3", 3)
     async with aiohttp.ClientSession() as session:
         streams = [asyncio.create_task(live.ask(session, APP, tokens=300)) for _ in range(9)]
-        await asyncio.sleep(1.0)
+        await asyncio.sleep(0.5)
+        whole = [asyncio.create_task(live.ask(session, APP, tokens=200, stream=False)) for _ in range(3)]
+        await asyncio.sleep(0.5)
         victim = engines()[0]
         assert victim.process_id is not None
         os.kill(victim.process_id, signal.SIGKILL)
         later = [asyncio.create_task(live.ask(session, APP, tokens=20)) for _ in range(6)]
         answers = await asyncio.gather(*streams)
         assert all(answer.is_complete_stream for answer in await asyncio.gather(*later))
+        statuses = sorted(answer.status for answer in await asyncio.gather(*whole))
     lost = [answer for answer in answers if answer.headers["x-replica-id"] == victim.replica_id]
     others = [answer for answer in answers if answer.headers["x-replica-id"] != victim.replica_id]
     assert (len(lost), len(others)) == (3, 6)
@@ -147,6 +150,7 @@ async def test_a_killed_replica_takes_only_its_own_streams_and_is_replaced(live:
     for answer in lost:
         assert not answer.is_complete_stream
         assert '"cause": "replica_lost"' in answer.body.rstrip().splitlines()[-1]
+    assert statuses == [200, 200, 502], "an answer that had not begun is a plain error"
     assert wait_for_end({victim.process_id}, 5) == set()
     await fleet_is(3)
     assert victim.replica_id not in {replica.replica_id for replica in engines()}
@@ -160,3 +164,28 @@ async def test_a_killed_monitor_is_replaced_and_decisions_go_on(live: LiveServe,
         assert (await live.ask(session, APP, tokens=5)).is_complete_stream
     assert len(engines()) == 2
     await tell(told, "1", 1)
+
+
+async def test_a_redeployed_application_keeps_its_streams_and_listens_to_the_new_policy_only(
+    live: LiveServe, told: Path
+) -> None:
+    """Ingress and engines are replaced while they drain; the old policy decides no more."""
+    await tell(told, "1", 1)
+    new = live.folder / "new.txt"
+    new.write_text("2")
+    async with aiohttp.ClientSession() as session:
+        streams = [asyncio.create_task(live.ask(session, APP, tokens=600)) for _ in range(3)]
+        await asyncio.sleep(0.5)
+        changed = live.args(policy={"name": "told_policy:Told", "params": {"path": str(new)}})
+        await asyncio.to_thread(live.deploy, APP, changed)
+        assert (await live.ask(session, APP, tokens=5)).is_complete_stream
+        assert all(answer.is_complete_stream for answer in await asyncio.gather(*streams))
+    await fleet_is(2)
+    told.write_text("3")
+    monitor = find_monitor(APP)
+    cursor = (await monitor.collect.remote()).cursor
+    await asyncio.sleep(1.5)
+    collected = await monitor.collect.remote(cursor)
+    assert {decision.reason for decision in collected.decisions} == {"told 2"}
+    assert collected.decisions[-1].arrivals_per_s == 0
+    assert ready() == 2

@@ -1,6 +1,7 @@
 """The traffic log: complete bins only, nothing counted twice or lost, cursors, bounded memory."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 from hypothesis import given
@@ -11,18 +12,19 @@ from autoscaler.interface import QueueSnapshot
 from serve_app.traffic import ArrivalCounter, BoundedLog, EngineSample, IngressReport, TrafficLog, sample_columns
 
 SERVICES = ("conversation", "api")
+INGRESS = 50.0  # when the ingress started: its name
 
 
 def log(now_s: float = 100.0, *, bin_s: float = 1.0, kept_bins: int = 50, kept_lines: int = 10) -> TrafficLog:
     """A log whose ingress starts at `now_s`."""
     made = TrafficLog(SERVICES, bin_s, kept_bins, kept_lines)
-    made.start(now_s)
+    made.start(now_s, INGRESS)
     return made
 
 
 def report(sequence: int, as_of_s: float, *arrivals: tuple[str, int, int]) -> IngressReport:
     """A report with an empty queue."""
-    return IngressReport(sequence, as_of_s, arrivals, {service: QueueSnapshot() for service in SERVICES})
+    return IngressReport(INGRESS, sequence, as_of_s, arrivals, {service: QueueSnapshot() for service in SERVICES})
 
 
 def sample(replica_id: str, time_s: float, tokens: int = 0) -> EngineSample:
@@ -52,11 +54,21 @@ def test_a_report_that_is_sent_again_counts_once() -> None:
     assert traffic.arrivals()["api"].requests.tolist() == [3.0, 0.0]
 
 
+def test_while_an_application_is_redeployed_only_the_new_ingress_counts() -> None:
+    """The old one still drains and reports, with higher numbers."""
+    traffic = log()
+    traffic.add_report(report(500, 105.0, ("api", 101, 3)))
+    traffic.start(110.0, INGRESS + 1)
+    traffic.add_report(report(501, 112.0, ("api", 110, 9)))
+    traffic.add_report(replace(report(1, 112.0, ("api", 110, 4)), ingress_started_s=INGRESS + 1))
+    assert traffic.arrivals()["api"].requests.tolist() == [4.0, 0.0]
+
+
 def test_after_a_lost_ingress_the_history_starts_anew() -> None:
     """What came in meanwhile is unknown; zeros would tell a forecaster that the traffic had stopped."""
     traffic = log()
     traffic.add_report(report(7, 105.0, ("api", 101, 3)))
-    traffic.start(130.5)
+    traffic.start(130.5, INGRESS)
     assert traffic.arrivals() == {}
     traffic.add_report(report(1, 133.0, ("api", 131, 4)))
     assert traffic.arrivals()["api"].start_s == 131.0
@@ -108,6 +120,14 @@ def test_collecting_gives_each_line_once_and_says_what_was_lost() -> None:
     assert traffic.collect(second.cursor).samples == ()
 
 
+def test_a_cursor_of_a_log_that_was_lost_reads_the_new_one_from_its_start() -> None:
+    """The monitor was replaced between two visits."""
+    traffic = log()
+    traffic.add_decision(decision(1.0))
+    collected = traffic.collect((500, 500))
+    assert (len(collected.decisions), collected.cursor, collected.lost_lines) == (1, (1, 0), 0)
+
+
 def test_samples_become_columns() -> None:
     """One list per attribute."""
     columns = sample_columns([sample("a", 1.0, 3), sample("b", 2.0, 5)])
@@ -148,7 +168,7 @@ def test_arrivals_are_conserved_from_the_counter_to_the_history(
     for sequence, cut_s in enumerate(cuts, start=1):
         while ordered and ordered[0][1] < cut_s:
             counter.count(*ordered.pop(0))
-        traffic.add_report(IngressReport(sequence, float(cut_s), counter.take(), {}))
+        traffic.add_report(IngressReport(INGRESS, sequence, float(cut_s), counter.take(), {}))
     histories = traffic.arrivals()
     for service in SERVICES:
         history = histories[service]
