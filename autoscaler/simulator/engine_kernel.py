@@ -12,6 +12,7 @@ fleet simulator; the arithmetic is the same to the last bit.
 
 Source: vllm 0.29.0, v1/core/sched/scheduler.py (Scheduler.schedule), v1/core/kv_cache_manager.py (allocate_slots,
 full_sequence_must_fit), config/scheduler.py (scheduler_reserve_full_isl = True, watermark = 0).
+tests/autoscaler/test_engine_vllm.py holds the schedule against that scheduler itself, step by step.
 Left out: prefix cache, priorities, speculative decoding, asynchronous scheduling (it hides host time).
 """
 

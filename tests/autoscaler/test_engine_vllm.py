@@ -1,0 +1,160 @@
+"""The engine kernel against vLLM's own scheduler: the same requests must get the same schedule, step by step."""
+
+import os
+import random
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autoscaler.simulator.cost_model import StepCosts
+from autoscaler.simulator.engine_kernel import add_request, begin_step, complete_step
+from autoscaler.simulator.engine_state import EngineLimits, check_engine, empty_engine
+from testbed.tiny_model import make_tiny_model
+
+pytestmark = pytest.mark.vllm
+pytest.importorskip("vllm", reason="vLLM is not installed; make test-vllm installs it")
+
+A_SECOND_A_STEP = StepCosts(fixed_s=1.0, **dict.fromkeys(StepCosts._fields[1:], 0.0))
+
+
+@dataclass(frozen=True)
+class Load:
+    """Requests as (step of arrival, prompt tokens, output tokens), and the engine that they meet."""
+
+    blocks: int
+    block_tokens: int
+    max_sequences: int
+    max_batched_tokens: int
+    max_model_tokens: int
+    requests: tuple[tuple[int, int, int], ...]
+
+
+def draw_load(seed: int) -> Load:
+    """A load at random; about every second one is tight enough to preempt."""
+    draw = random.Random(seed)
+    block_tokens, max_sequences = draw.choice([4, 8, 16]), draw.randint(1, 10)
+    blocks = draw.randint(14, 60) * 16 // block_tokens
+    longest = min(192, (blocks - 1) * block_tokens)
+    requests, step = [], 0
+    for _ in range(draw.randint(3, 30)):
+        step += draw.choice([0, 0, 1, 3, 10])
+        prompt_tokens = draw.randint(1, longest - 2)
+        requests.append((step, prompt_tokens, draw.randint(1, longest - prompt_tokens)))
+    budget = max(draw.choice([16, 32, 64, 256]), max_sequences)
+    return Load(blocks, block_tokens, max_sequences, budget, longest, tuple(requests))
+
+
+@pytest.fixture(scope="module")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a model that vLLM accepts; its weights are never made."""
+    os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", VLLM_CPU_KVCACHE_SPACE="1")
+    folder = tmp_path_factory.mktemp("model") / "tiny"
+    make_tiny_model(folder)
+    return folder
+
+
+def vllm_scheduler(load: Load, model: Path) -> Any:
+    """vLLM's scheduler with the limits of `load`, as its engine would make it, but with no engine."""
+    import torch
+    from vllm.config import CacheConfig, ModelConfig, SchedulerConfig, VllmConfig
+    from vllm.v1.core.sched.scheduler import Scheduler
+    from vllm.v1.kv_cache_interface import FullAttentionSpec, KVCacheConfig, KVCacheGroupSpec
+    from vllm.v1.structured_output import StructuredOutputManager
+
+    length = load.max_model_tokens
+    cache = CacheConfig(block_size=load.block_tokens, enable_prefix_caching=False)
+    cache.num_gpu_blocks = load.blocks
+    config = VllmConfig(
+        model_config=ModelConfig(model=str(model), tokenizer=str(model), dtype="float32", max_model_len=length),
+        scheduler_config=SchedulerConfig(
+            max_num_seqs=load.max_sequences,
+            max_num_batched_tokens=load.max_batched_tokens,
+            max_model_len=length,
+            enable_chunked_prefill=True,
+            is_encoder_decoder=False,
+            async_scheduling=False,
+        ),
+        cache_config=cache,
+    )
+    attention = FullAttentionSpec(block_size=load.block_tokens, num_kv_heads=1, head_size=1, dtype=torch.float32)
+    return Scheduler(
+        vllm_config=config,
+        kv_cache_config=KVCacheConfig(
+            num_blocks=load.blocks, kv_cache_tensors=[], kv_cache_groups=[KVCacheGroupSpec(["layer"], attention)]
+        ),
+        log_stats=False,
+        structured_output_manager=StructuredOutputManager(config),
+        block_size=load.block_tokens,
+        hash_block_size=load.block_tokens,
+    )
+
+
+Step = tuple[dict[int, int], int, int, int, int]
+
+
+def schedule_of_vllm(load: Load, model: Path, steps: int) -> list[Step]:
+    """Of each step: tokens by request, running, waiting, free blocks, preempted. The model is played by token 2."""
+    from vllm.sampling_params import SamplingParams
+    from vllm.v1.outputs import ModelRunnerOutput
+    from vllm.v1.request import Request
+
+    scheduler, schedule = vllm_scheduler(load, model), []
+    for step in range(steps):
+        for number, (arrival, prompt_tokens, output_tokens) in enumerate(load.requests):
+            if arrival == step:
+                asked = SamplingParams(max_tokens=output_tokens, ignore_eos=True)
+                scheduler.add_request(Request(str(number), [1] * prompt_tokens, asked, None, arrival_time=number))
+        output = scheduler.schedule()
+        schedule.append(
+            (
+                {int(name): tokens for name, tokens in output.num_scheduled_tokens.items()},
+                len(scheduler.running),
+                len(scheduler.waiting),
+                scheduler.kv_cache_manager.block_pool.get_num_free_blocks(),
+                len(output.preempted_req_ids or ()),
+            )
+        )
+        names = list(output.num_scheduled_tokens)
+        at_work = [scheduler.requests[name] for name in names]
+        tokens = [[2] if request.num_computed_tokens >= request.num_tokens else [] for request in at_work]
+        places = {name: place for place, name in enumerate(names)}
+        made = ModelRunnerOutput(req_ids=names, req_id_to_index=places, sampled_token_ids=tokens)
+        scheduler.update_from_output(output, made)
+    assert not scheduler.running
+    assert not scheduler.waiting
+    return schedule
+
+
+def schedule_of_kernel(load: Load) -> list[Step]:
+    """The same of the engine kernel, until it has nothing left to do."""
+    limits = EngineLimits(
+        load.blocks - 1, load.block_tokens, load.max_sequences, load.max_batched_tokens, load.max_model_tokens
+    )
+    engine = empty_engine(len(load.requests), limits)
+    schedule: list[Step] = []
+    state, last_arrival = engine.state, load.requests[-1][0]
+    while len(schedule) <= last_arrival or state.running + state.waiting > 0:
+        for number, (arrival, prompt_tokens, output_tokens) in enumerate(load.requests):
+            if arrival == len(schedule):
+                add_request(engine, number, prompt_tokens, output_tokens)
+        begin_step(engine, limits, A_SECOND_A_STEP)
+        at_work = [engine.slots[index] for index in engine.running_slots[: state.running]]
+        tokens = {slot.request: slot.scheduled_tokens for slot in at_work if slot.scheduled_tokens > 0}
+        schedule.append((tokens, state.running, state.waiting, state.free_blocks, state.step_preempted))
+        check_engine(engine, limits)
+        complete_step(engine)
+    return schedule
+
+
+def test_the_schedule_is_that_of_vllm_step_by_step_with_room_and_without(tiny_model: Path) -> None:
+    preempted = 0
+    for seed in range(12):
+        load = draw_load(seed)
+        ours = schedule_of_kernel(load)
+        theirs = schedule_of_vllm(load, tiny_model, len(ours))
+        for step, (mine, real) in enumerate(zip(ours, theirs, strict=True)):
+            assert mine == real, f"seed {seed}, step {step}: tokens, running, waiting, free blocks, preempted"
+        preempted += sum(step[-1] for step in ours)
+    assert preempted > 10, "the loads are meant to be tight enough to preempt"
