@@ -11,7 +11,7 @@ from typing import Any, TextIO
 
 import ray
 
-# Ray prints these to the driver's stderr in ordinary runs, and no setting turns them off: more processes than
+# Ray prints these to the driver's stdout in ordinary runs, and no setting turns them off: more processes than
 # processors are what a fleet of light replicas is, and Serve's controller ends in the middle of being asked to.
 HARMLESS_NOTICES = ("worker processes have been started on node", "Task ServeController.graceful_shutdown failed")
 
@@ -25,7 +25,7 @@ def ray_cluster(*, needed_cpus: float) -> Iterator[None]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    with contextlib.redirect_stderr(_WithoutNotices(sys.stderr)):
+    with contextlib.redirect_stdout(_WithoutNotices(sys.stdout)):
         try:
             ray.init(
                 num_cpus=max(os.cpu_count() or 1, math.ceil(needed_cpus)),
@@ -45,6 +45,8 @@ class _WithoutNotices(io.TextIOBase):
     """A text stream that drops the harmless notices and passes on all else."""
 
     def __init__(self, stream: TextIO) -> None:
+        # Where a progress bar stands in for stdout, its console looks for the true one by this name.
+        self.rich_proxied_file = getattr(stream, "rich_proxied_file", stream)
         self._stream = stream
         self._dropped = False
 
