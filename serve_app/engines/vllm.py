@@ -9,7 +9,7 @@ import json
 import logging
 import os
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -26,7 +26,7 @@ try:
     from ray import serve
     from ray.llm._internal.common.callbacks.base import CallbackBase
     from ray.llm._internal.serve.core.configs.openai_api_models import ErrorResponse
-    from ray.serve.llm import LLMConfig, build_llm_deployment
+    from ray.serve.llm import LLMConfig
     from ray.serve.llm.deployment import LLMServer
     from ray.serve.llm.openai_api_models import ChatCompletionRequest, CompletionRequest
     from vllm.v1.engine.exceptions import EngineDeadError
@@ -51,14 +51,11 @@ def vllm_deployment(config: AppConfig) -> Any:
     """
     if not isinstance(config.engine, VllmEngine):
         raise InputError(f"engine.kind is '{config.engine.kind}', want 'vllm'")
+    model = llm_config(config, config.engine)
     options = engine_deployment_options(config)
     del options["ray_actor_options"]  # resources go into the placement group that the replica shares with its engine
-    return build_llm_deployment(
-        llm_config(config, config.engine),
-        deployment_cls=VllmReplica,
-        bind_kwargs={"metrics_interval_s": config.control.metrics_interval_s},
-        override_serve_options=options,
-    )
+    deployment = serve.deployment(VllmReplica).options(**VllmReplica.get_deployment_options(model) | options)
+    return deployment.bind(model, metrics_interval_s=config.control.metrics_interval_s)
 
 
 def llm_config(config: AppConfig, engine: VllmEngine) -> Any:
@@ -209,7 +206,8 @@ class VllmReplica(LLMServer):  # type: ignore[misc]
     async def _watch_engine(self) -> None:
         """Look after the engine more often than Serve does."""
         while True:
-            await self.check_health()
+            with suppress(Exception):  # unwell, but not dead: Serve's own checks see it too, and decide
+                await self.check_health()
             await asyncio.sleep(ENGINE_WATCH_PERIOD_S)
 
 

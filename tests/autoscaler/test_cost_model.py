@@ -75,7 +75,7 @@ def test_an_unknown_profile_is_an_error_that_lists_the_known_ones() -> None:
     [
         ("host_s: 0.003", "host_s: 0.003\nhost_ms: 3", "unknown key 'host_ms'; known keys: block_tokens, "),
         ("token_s: 0.00002", "token_s: -1", r"'token_s': input should be greater than or equal to 0, got -1"),
-        ("kv_cache_tokens: 8192", "kv_cache_tokens: 128", "must hold at least 2 blocks"),
+        ("kv_cache_tokens: 32768", "kv_cache_tokens: 128", "must hold at least 2 blocks"),
         ("max_sequences: 32", "", "key 'max_sequences' is missing"),
     ],
 )

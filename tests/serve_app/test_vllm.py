@@ -57,22 +57,18 @@ class Fleet:
                 continue
         return found
 
-    def engine_load(self) -> dict[str, float]:
-        """What the replica reports to Serve's autoscaler."""
-        from ray import serve
-
-        handle = serve.get_deployment_handle("engine", APP)
-        load: dict[str, float] = handle.record_autoscaling_stats.remote().result(timeout_s=30)
-        return load
-
-    def reported_output_tokens(self) -> int:
-        """Tokens that vLLM's own statistics have counted, as collected by the traffic monitor."""
+    def samples(self) -> list[Any]:
+        """What the engines have reported so far, in vLLM's own numbers, as collected by the traffic monitor."""
         import ray
 
         from serve_app.traffic_monitor import find_monitor
 
-        collected = ray.get(find_monitor(APP).collect.remote(), timeout=30)  # type: ignore[union-attr]
-        return sum(sample.output_tokens for sample in collected.samples)
+        monitor: Any = find_monitor(APP)
+        return list(ray.get(monitor.collect.remote(), timeout=30).samples)
+
+    def reported_output_tokens(self) -> int:
+        """Tokens that vLLM has counted."""
+        return sum(sample.output_tokens for sample in self.samples())
 
     def post(self, path: str, body: dict[str, Any], timeout_s: float = 100.0) -> tuple[int, str]:
         """Status and text of the answer."""
@@ -204,6 +200,7 @@ def test_a_parameter_that_vllm_refuses_is_the_clients_error(fleet: Fleet) -> Non
 
 
 def test_a_client_that_leaves_frees_the_engine(fleet: Fleet) -> None:
+    before = fleet.reported_output_tokens()
     stream = openai_client(fleet).completions.create(
         model="tiny-llama",
         prompt=" ".join(WORDS[300:400]),
@@ -214,12 +211,12 @@ def test_a_client_that_leaves_frees_the_engine(fleet: Fleet) -> None:
     chunks = iter(stream)
     for _ in range(10):
         next(chunks)
-    load = fleet.engine_load()
-    assert load["running"] == 1
-    assert load["kv_cache_fraction"] > 0
+    wait_until(lambda: fleet.samples()[-1].running == 1, 5, "vLLM reports the request")
+    assert fleet.samples()[-1].kv_cache_fraction > 0
     stream.close()
-    wait_until(lambda: fleet.engine_load()["running"] == 0, 3, "vLLM has dropped the request")
-    assert fleet.engine_load()["kv_cache_fraction"] == 0
+    wait_until(lambda: fleet.samples()[-1].running == 0, 5, "vLLM has dropped the request")
+    assert fleet.samples()[-1].kv_cache_fraction == 0
+    assert 0 < fleet.reported_output_tokens() - before < 1900, "it was dropped, not finished"
 
 
 class Prober(threading.Thread):
@@ -254,7 +251,7 @@ def test_a_replica_whose_engine_is_killed_is_replaced_and_answers_nothing_in_bet
 
     streaming = threading.Thread(target=stream, daemon=True)
     streaming.start()
-    wait_until(lambda: fleet.engine_load()["running"] >= 1, 20, "the stream runs")
+    wait_until(lambda: fleet.samples()[-1].running >= 1, 20, "the stream runs")
     (engine,) = fleet.engine_processes("EngineCore")
     prober = Prober(fleet)
     prober.start()
