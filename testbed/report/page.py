@@ -21,7 +21,7 @@ from testbed.report.figures import Timeline, draw_timeline
 from testbed.report.fleet_panels import forecast_panel, kv_cache_panel, queue_panel, replica_panel
 from testbed.report.panels import Panel
 from testbed.report.request_panels import failure_panel, in_flight, latency_panel, load_panel, request_series
-from testbed.report.time_bins import bins_holding, instant
+from testbed.report.time_bins import DAY_S, bins_holding, instant, length
 from testbed.report.verdict import list_warnings, write_verdict
 from testbed.results import Results
 
@@ -107,7 +107,7 @@ def _describe_run(facts: RunFacts) -> list[str]:
         pieces.append(datetime.fromisoformat(started_at).astimezone(UTC).strftime("%-d %B %Y, %H:%M UTC"))
     if trace.get("name"):
         pieces.append(f"trace {trace['name']}, {facts.summary['planned_requests']:,} requests")
-    pieces.append(f"{instant(facts.duration_s)} long")
+    pieces.append(f"{instant(facts.duration_s) if facts.duration_s < DAY_S else length(facts.duration_s)} long")
     if policy := application.get("policy"):
         pieces.append(f"policy {_call(policy)}")
     if forecaster := application.get("forecaster"):

@@ -44,7 +44,6 @@ class Series:
     values: Floats
     width_s: float | None = None
     opacity: float = 1.0
-    dash: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

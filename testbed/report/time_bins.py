@@ -1,4 +1,4 @@
-"""Time for people: round bin widths that keep a series short, and instants as m:ss, h:mm:ss or days."""
+"""Time for people: round bin widths that keep a series short, and instants as m:ss, h:mm:ss or day and time."""
 
 import math
 from dataclasses import dataclass
@@ -64,17 +64,18 @@ def bins_holding(requests: int, duration_s: float, *, per_bin: int, least_bins: 
 
 
 def instant(time_s: float) -> str:
-    """An instant or a length as a clock shows it: '0:25', '1:02:05', or '3 d 4:10' from two days on."""
-    seconds = round(time_s)
-    sign, seconds = ("-", -seconds) if seconds < 0 else ("", seconds)
-    minutes, rest_s = divmod(seconds, 60)
+    """An instant as a clock shows it: '0:25', '1:02:05', or 'day 3, 4:10' where a run lasts longer than a day.
+
+    Days count from 1, as on the figure's axis.
+    """
+    minutes, rest_s = divmod(round(time_s), 60)
     hours, minutes = divmod(minutes, 60)
-    if seconds < HOUR_S:
-        return f"{sign}{minutes}:{rest_s:02d}"
-    if seconds < 2 * DAY_S:
-        return f"{sign}{hours}:{minutes:02d}:{rest_s:02d}"
+    if time_s < HOUR_S:
+        return f"{minutes}:{rest_s:02d}"
+    if time_s < DAY_S:
+        return f"{hours}:{minutes:02d}:{rest_s:02d}"
     days, hours = divmod(hours, 24)
-    return f"{sign}{days} d {hours}:{minutes:02d}"
+    return f"day {days + 1}, {hours}:{minutes:02d}"
 
 
 def length(duration_s: float) -> str:

@@ -27,8 +27,8 @@
     const tenths = isFine ? "." + Math.floor((milliseconds % 1000) / 100) : "";
     const rest = two(seconds % 60) + tenths;
     if (hours === 0) return `${minutes}:${rest}`;
-    if (hours < 48) return `${hours}:${two(minutes)}:${rest}`;
-    return `${Math.floor(hours / 24)} d ${hours % 24}:${two(minutes)}`;
+    if (hours < 24) return `${hours}:${two(minutes)}:${rest}`;
+    return `day ${Math.floor(hours / 24) + 1}, ${hours % 24}:${two(minutes)}`;
   }
 
   const write = {

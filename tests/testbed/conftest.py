@@ -82,13 +82,14 @@ def write_story(
     name: str = "burst-story",
     kind: str = "simulated",
     planned: int | None = None,
-    application: dict[str, Any] | None = None,
+    config: dict[str, Any] | None = None,
 ) -> Path:
-    """Write the files of a run; `application` replaces the served application's configuration."""
+    """Write the files of a run; `config` replaces that of an experiment with the emulated fleet."""
     create_results_folder(folder)
-    if application is None:
+    if config is None:
         application = read_serve_file(SERVE_FILE)[0].model_dump(mode="json", exclude_none=True)
-    write_config(folder, {"name": name, "seed": 7, "serve": application})
+        config = {"name": name, "seed": 7, "serve": application}
+    write_config(folder, config)
     requests = len(story.records) if planned is None else planned
     trace = {"name": "story", "requests": requests, "duration_s": TRACE_S, "prompt_tokens": 0, "output_tokens": 0}
     write_environment(folder, describe_environment(kind=kind, seed=7, trace=trace))

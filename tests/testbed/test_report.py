@@ -18,8 +18,8 @@ from rich.console import Console
 
 from loadgen.records import RECORD_SCHEMA, Cause, Status
 from testbed.conclude import conclude_run
+from testbed.report.axes import START_MS, log_ticks, round_ticks
 from testbed.report.facts import failure_percent, gather_facts, latency, percent, quantity
-from testbed.report.figures import START_MS, log_ticks, round_ticks
 from testbed.report.fleet_panels import mean_replicas
 from testbed.report.page import build_timeline, render_page, write_report
 from testbed.report.tables import failure_table, key_figures, service_table, target_changes
@@ -242,6 +242,21 @@ def test_what_a_run_lacks_is_said_and_the_rest_is_shown(
     assert as_text(results)
 
 
+def test_load_against_a_foreign_server_is_reported_without_a_fleet(tmp_path: Path, story: Any, write_run: Any) -> None:
+    promise = {"ttft_s": 2.0, "tpot_s": 0.2, "deadline_s": 30.0}
+    config = {"url": "http://127.0.0.1:8000", "services": {"conversation": promise, "api": promise}}
+    only = without(story, "decisions", "replicas", "engine")
+    results = conclude_run(write_run(tmp_path / "run", only, kind="load", config=config))
+    facts = gather_facts(results)
+    assert facts.fleet is None
+    assert facts.name == "run"
+    assert "fleet" not in write_verdict(facts)
+    assert "GPU-hours" not in {tile.label for tile in key_figures(facts)}
+    page = render_page(facts)
+    assert "Load replayed against a server" in page
+    assert "No policy ran." in page
+
+
 def test_a_run_in_which_every_request_failed_renders(tmp_path: Path, story: Any, write_run: Any) -> None:
     lost = {
         "status": Status.FAILED,
@@ -257,6 +272,17 @@ def test_a_run_in_which_every_request_failed_renders(tmp_path: Path, story: Any,
     assert "all because the connection failed" in verdict
     _, missing = build_timeline(gather_facts(results))
     assert "time to first token (no request got its answer)" in missing
+
+
+def test_a_failure_that_names_no_cause_is_drawn_and_listed_as_unknown(
+    tmp_path: Path, story: Any, write_run: Any
+) -> None:
+    nameless = [record | {"cause": None} if record.get("cause") else record for record in story.records]
+    results = conclude_run(write_run(tmp_path / "run", dataclasses.replace(story, records=nameless)))
+    failed = (results.records["status"] != Status.OK).sum()
+    assert sum(traces(results)["unknown"]["y"]) == failed
+    assert [row.cause for row in failure_table(gather_facts(results))] == ["unknown"]
+    assert f"{failed} failed" in write_verdict(gather_facts(results))
 
 
 def test_a_run_without_forecasts_says_so(tmp_path: Path, story: Any, write_run: Any) -> None:
@@ -301,15 +327,15 @@ def many_requests(requests: int, duration_s: float, rng: np.random.Generator) ->
 def test_a_month_of_requests_and_decisions_gives_a_small_page(tmp_path: Path, story: Any, write_run: Any) -> None:
     month_s = 30 * 86400.0
     rng = np.random.default_rng(3)
-    folder = write_run(tmp_path / "run", without(story, "records"), planned=200_000)
+    folder = write_run(tmp_path / "run", without(story, "records"), planned=50_000)
     (folder / "records.parquet").unlink()
-    pa.parquet.write_table(many_requests(200_000, month_s, rng), folder / "records.parquet")
+    pa.parquet.write_table(many_requests(50_000, month_s, rng), folder / "records.parquet")
     template = json.loads((folder / "decisions.jsonl").read_text().splitlines()[100])
-    targets = rng.integers(1, 12, 40_000)
+    targets = rng.integers(1, 12, 20_000)
     results = dataclasses.replace(
         read_results(folder),
         decisions=[
-            template | {"time_s": 60.0 * index, "target_replicas": int(target)} for index, target in enumerate(targets)
+            template | {"time_s": 120.0 * index, "target_replicas": int(target)} for index, target in enumerate(targets)
         ],
     )
     page = write_report(results, tmp_path / "page.html")
@@ -324,8 +350,8 @@ def test_instants_and_lengths_read_as_on_a_clock() -> None:
         "0:25",
         "1:25",
         "1:02:05",
-        "25:01:01",
-        "2 d 3:00",
+        "day 2, 1:01",
+        "day 3, 3:00",
     ]
     assert [length(duration_s) for duration_s in (0.25, 12, 270, 9000, 864000)] == [
         "0.25 s",
@@ -385,7 +411,7 @@ def test_mean_replicas_times_time_is_the_time_held(intervals: list[tuple[float, 
 @given(st.floats(1e-3, 1e7), st.booleans())
 def test_ticks_are_few_round_and_inside(high: float, whole: bool) -> None:
     ticks = round_ticks(high, whole=whole)
-    assert 2 <= len(ticks) <= 5
+    assert 2 <= len(ticks) <= 6
     assert ticks[-1] <= max(high, 1.0) * 1.0001
     if whole:
         assert all(tick == int(tick) for tick in ticks)
