@@ -108,6 +108,8 @@ def _describe_run(facts: RunFacts) -> list[str]:
     if trace.get("name"):
         pieces.append(f"trace {trace['name']}, {facts.summary['planned_requests']:,} requests")
     pieces.append(f"{instant(facts.duration_s) if facts.duration_s < DAY_S else length(facts.duration_s)} long")
+    if target := facts.results.config.get("target"):
+        pieces.append(f"{target.get('model')} at {target.get('url')}")
     if policy := application.get("policy"):
         pieces.append(f"policy {_call(policy)}")
     if forecaster := application.get("forecaster"):

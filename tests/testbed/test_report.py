@@ -244,7 +244,8 @@ def test_what_a_run_lacks_is_said_and_the_rest_is_shown(
 
 def test_load_against_a_foreign_server_is_reported_without_a_fleet(tmp_path: Path, story: Any, write_run: Any) -> None:
     promise = {"ttft_s": 2.0, "tpot_s": 0.2, "deadline_s": 30.0}
-    config = {"url": "http://127.0.0.1:8000", "services": {"conversation": promise, "api": promise}}
+    target = {"url": "http://127.0.0.1:8000", "model": "some-model"}
+    config = {"target": target, "services": {"conversation": promise, "api": promise}}
     only = without(story, "decisions", "replicas", "engine")
     results = conclude_run(write_run(tmp_path / "run", only, kind="load", config=config))
     facts = gather_facts(results)
@@ -254,6 +255,7 @@ def test_load_against_a_foreign_server_is_reported_without_a_fleet(tmp_path: Pat
     assert "GPU-hours" not in {tile.label for tile in key_figures(facts)}
     page = render_page(facts)
     assert "Load replayed against a server" in page
+    assert "some-model at http://127.0.0.1:8000" in page
     assert "No policy ran." in page
 
 
