@@ -53,7 +53,8 @@ def parse(model: type[Model], values: Mapping[str, Any], where: str) -> Model:
 
 def _describe(error: ValidationError, model: type[BaseModel]) -> str:
     """Say the first problem of a validation in one line, with the known keys where one is unknown."""
-    problems = error.errors()
+    # A misspelt key is both unknown and missing: the first says more.
+    problems = sorted(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
     first = problems[0]
     place = ".".join(str(part) for part in first["loc"]) or "(top level)"
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
