@@ -66,7 +66,8 @@ def test_a_profile_loads_from_a_path(tmp_path: Path) -> None:
 
 
 def test_an_unknown_profile_is_an_error_that_lists_the_known_ones() -> None:
-    with pytest.raises(InputError, match=r"unknown hardware 'a100'; known: a100-llama-2-13b, .*tiny-cpu, or give a path"):
+    said = r"unknown hardware 'a100'; known: a100-llama-2-13b, .*tiny-cpu, or give a path"
+    with pytest.raises(InputError, match=said):
         load_hardware("a100")
 
 
