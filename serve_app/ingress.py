@@ -102,8 +102,10 @@ class Ingress:
         answer = EngineAnswer(self._engine, call, slot, self._dispatcher)
         try:
             first = await answer.first_item()
-        except BaseException:  # an error or a client that left: the slot must not be lost
+        except BaseException as error:  # a refusal or a client that left: the slot must not be lost
             answer.close()
+            if isinstance(error, ApiError):
+                error.replica_id = slot.replica_id
             raise
         headers = {"x-replica-id": slot.replica_id}
         if body.get("stream"):
@@ -143,6 +145,8 @@ class Ingress:
         if error.cause is not None:
             self._push.count(f"refused_{error.cause.value}")
         headers = {} if error.retry_after_s is None else {"retry-after": str(error.retry_after_s)}
+        if error.replica_id is not None:
+            headers["x-replica-id"] = error.replica_id
         return _json(error.as_json(), error.status, headers)
 
 

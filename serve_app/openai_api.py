@@ -23,6 +23,7 @@ class ApiError(Exception):
         status: the HTTP status.
         cause: our word for it, where there is one.
         retry_after_s: for the header `Retry-After`.
+        replica_id: the replica that had the request, where one had it.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class ApiError(Exception):
         self.kind = kind
         self.cause = cause
         self.retry_after_s = retry_after_s
+        self.replica_id: str | None = None
 
     def as_json(self) -> str:
         """The error document."""

@@ -148,7 +148,7 @@ class TrafficLog:
         kept_lines: decisions, and samples of all replicas, that are kept until they are collected.
     """
 
-    def __init__(self, services: Sequence[str], bin_s: float, kept_bins: int, kept_lines: int = 200_000) -> None:
+    def __init__(self, services: Sequence[str], bin_s: float, kept_bins: int, kept_lines: int = 50_000) -> None:
         self.bin_s = bin_s
         self._kept_bins = kept_bins
         self._counts: dict[str, dict[int, int]] = {service: {} for service in services}

@@ -81,14 +81,6 @@ async def test_the_fleet_follows_the_policy_and_a_shrinking_fleet_finishes_its_s
     assert collected.lost_lines == 0
 
 
-async def test_a_replica_is_light(told: Path) -> None:
-    """Less than 250 MB each, as measured while it is ready."""
-    await fleet_is(int(told.read_text()))
-    sizes = [memory_bytes(replica.process_id) for replica in engines() if replica.process_id]
-    assert sizes
-    assert max(sizes) < 250e6
-
-
 @pytest.mark.parametrize("word", ["raise", "nan", "sleep"])
 async def test_a_bad_policy_costs_a_counter_and_a_log_line_and_nothing_else(
     live: LiveServe, told: Path, word: str
@@ -151,6 +143,9 @@ async def test_a_killed_replica_takes_only_its_own_streams_and_is_replaced(live:
         assert not answer.is_complete_stream
         assert '"cause": "replica_lost"' in answer.body.rstrip().splitlines()[-1]
     assert statuses == [200, 200, 502], "an answer that had not begun is a plain error"
+    assert {answer.headers["x-replica-id"] for answer in await asyncio.gather(*whole) if answer.status == 502} == {
+        victim.replica_id
+    }
     assert wait_for_end({victim.process_id}, 5) == set()
     await fleet_is(3)
     assert victim.replica_id not in {replica.replica_id for replica in engines()}
@@ -189,3 +184,18 @@ async def test_a_redeployed_application_keeps_its_streams_and_listens_to_the_new
     assert {decision.reason for decision in collected.decisions} == {"told 2"}
     assert collected.decisions[-1].arrivals_per_s == 0
     assert ready() == 2
+
+
+async def test_twelve_light_replicas_share_a_small_machine(live: LiveServe, told: Path) -> None:
+    """Less than 250 MB each, and each serves its share."""
+    told.write_text("12")
+    (live.folder / "new.txt").write_text("12")  # where the test before has redeployed
+    await fleet_is(12, within_s=180)
+    async with aiohttp.ClientSession() as session:
+        answers = await asyncio.gather(*(live.ask(session, APP, tokens=200) for _ in range(24)))
+    assert all(answer.is_complete_stream for answer in answers)
+    shares = Counter(answer.headers["x-replica-id"] for answer in answers)
+    assert sorted(shares.values()) == [2] * 12
+    sizes = [memory_bytes(replica.process_id) for replica in engines() if replica.process_id]
+    assert len(sizes) == 12
+    assert max(sizes) < 250e6

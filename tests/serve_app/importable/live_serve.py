@@ -33,7 +33,7 @@ APP_ARGS: dict[str, Any] = {
     "engine": {"kind": "emulated", "hardware": "set by the fixture", "stream_interval_s": 0.1},
     "fleet": {
         "min_replicas": 0,
-        "max_replicas": 4,
+        "max_replicas": 12,
         "initial_replicas": 1,
         "cold_start_s": 0.5,
         "max_ongoing_requests": 4,
