@@ -87,8 +87,7 @@ def write_story(
     """Write the files of a run; `config` replaces that of an experiment with the emulated fleet."""
     create_results_folder(folder)
     if config is None:
-        application = read_serve_file(SERVE_FILE)[0].model_dump(mode="json", exclude_none=True)
-        config = {"name": name, "seed": 7, "serve": application}
+        config = {"name": name, "seed": 7, "serve": story_application()}
     write_config(folder, config)
     requests = len(story.records) if planned is None else planned
     trace = {"name": "story", "requests": requests, "duration_s": TRACE_S, "prompt_tokens": 0, "output_tokens": 0}
@@ -101,6 +100,16 @@ def write_story(
         engine=pa.Table.from_pylist(story.engine, schema=ENGINE_SCHEMA),
     )
     return folder
+
+
+def story_application() -> dict[str, Any]:
+    """The shipped emulated fleet, with what the story tells of it put in place of its own sizes and promises."""
+    application: dict[str, Any] = read_serve_file(SERVE_FILE)[0].model_dump(mode="json", exclude_none=True)
+    application["fleet"] |= {"min_replicas": 1, "max_replicas": 12, "initial_replicas": 2, "cold_start_s": 10.0}
+    application["services"]["conversation"] |= {"deadline_s": 30.0, "ttft_s": 2.0, "tpot_s": 0.2}
+    application["services"]["api"] |= {"deadline_s": 300.0, "ttft_s": 60.0, "tpot_s": 0.5}
+    application["forecaster"] = {"name": "last-value", "params": {}, "bin_s": 5.0, "horizon_s": 30.0}
+    return application
 
 
 def rate_at(time_s: float) -> float:
