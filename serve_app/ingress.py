@@ -96,7 +96,7 @@ class Ingress:
         arrived_s = time.time()
         body = await _read_body(request)
         queued = self._check_generation(endpoint, body, request, arrived_s)
-        self._arrivals.count(queued.service, arrived_s)
+        self._arrivals.count(queued.service, time.time())  # not arrived_s: a bin that was reported is closed
         slot = await self._dispatcher.acquire(queued)
         call = EngineCall(endpoint, body, request_id, queued.service, queued.deadline_s, slot.replica_id)
         answer = EngineAnswer(self._engine, call, slot, self._dispatcher)

@@ -75,15 +75,17 @@ class PolicyLoop:
     def _run(self) -> None:
         seen, heard_at_s, due_s = 0, time.monotonic(), time.monotonic()
         policy = GuardedPolicy(lambda: build_policy(self._config), self._config.control.decision_timeout_s)
-        while time.monotonic() - heard_at_s < SILENCE_EXIT_S:
+        while True:
             facts = self._facts
-            if facts is not None and facts.sequence != seen:  # else: nobody asks, so nothing is decided
+            if facts is not None and facts.sequence != seen:
                 seen, heard_at_s = facts.sequence, time.monotonic()
                 try:
                     self._target = self._control(facts, policy)
                 except Exception as error:  # the loop goes on: replicas stay, and the next period tries again
                     self._target = None
                     self._count_failure(facts.app_name, f"{type(error).__name__}: {error}")
+            elif time.monotonic() - heard_at_s > SILENCE_EXIT_S:  # nobody asks, so nothing was decided meanwhile
+                break
             due_s = max(due_s + self._config.control.period_s, time.monotonic())
             time.sleep(max(due_s - time.monotonic(), 0.0))
         policy.close()

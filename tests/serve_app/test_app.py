@@ -43,6 +43,7 @@ def test_the_emulated_application_is_an_ingress_bound_to_an_engine(args: dict[st
 
     application = build_app(args)
     assert application._bound_deployment.name == "ingress"
+    args["fleet"] |= {"min_replicas": 1, "initial_replicas": 2, "max_replicas": 12, "max_ongoing_requests": 32}
     options = engine_deployment_options(parse(AppConfig, args, "test"))
     scaling = options["autoscaling_config"]
     fleet = args["fleet"]
