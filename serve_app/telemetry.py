@@ -85,11 +85,6 @@ class EngineReporter:
         self._sampled_at_s = time.time()
         self._task = asyncio.get_running_loop().create_task(self._report_forever())
 
-    def stop(self) -> None:
-        """Report no more."""
-        if self._task is not None:
-            self._task.cancel()
-
     def autoscaling_stats(self) -> dict[str, float]:
         """The last sample as the numbers that `record_autoscaling_stats` gives to Serve."""
         load = self._read_load()
