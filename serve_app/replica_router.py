@@ -20,7 +20,8 @@ class ChosenReplicaRouter(RequestRouter):  # type: ignore[misc]
         pending_request: PendingRequest | None = None,
     ) -> list[list[RunningReplica]]:
         """The chosen replica, then the others."""
-        chosen_id = getattr(pending_request.args[0], "replica_id", None) if pending_request else None
+        call = pending_request.args[0] if pending_request and pending_request.args else None
+        chosen_id = getattr(call, "replica_id", None)
         chosen = [replica for replica in candidate_replicas if replica.replica_id.unique_id == chosen_id]
         others = [replica for replica in candidate_replicas if replica.replica_id.unique_id != chosen_id]
         return [rank for rank in (chosen, others) if rank]

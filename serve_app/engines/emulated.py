@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import os
 import time
 import zlib
@@ -17,7 +18,10 @@ from serve_app.deployment_options import engine_deployment_options
 from serve_app.engines.paced_engine import PacedEngine, PacedRequest
 from serve_app.engines.protocol import EngineCall
 from serve_app.openai_api import AnswerWriter, ApiError, Generation, accepted_item, read_generation, too_long
+from serve_app.serve_state import replica_states
 from serve_app.telemetry import EngineReporter
+
+logger = logging.getLogger("ray.serve")
 
 OPEN_ENDED_TOKENS = 256  # a request without max_tokens gets 1 to so many
 WORDS = ("so", "the", "burst", "came", "and", "went", "while", "ever", "more", "replicas", "woke", "to", "serve", "it")
@@ -37,14 +41,14 @@ class EmulatedReplica:
     async def __init__(  # type: ignore[misc]  # Serve awaits it; the replica is STARTING until it returns
         self, hardware: HardwareProfile, cold_start_s: float, stream_interval_s: float, metrics_interval_s: float
     ) -> None:
-        ready_at_s = time.monotonic() + cold_start_s
         context = serve.get_replica_context()
         self._replica_id = context.replica_id.unique_id
         self._max_model_tokens = hardware.max_model_tokens
         self._engine = PacedEngine(hardware, stream_interval_s)
         self._work = asyncio.get_running_loop().create_task(self._engine.run())
         self._reporter = EngineReporter(context.app_name, self._replica_id, metrics_interval_s, self._engine.load)
-        await asyncio.sleep(ready_at_s - time.monotonic())
+        requested_at_s = await _requested_at_s(context.app_name, self._replica_id)
+        await asyncio.sleep(requested_at_s + cold_start_s - time.time())
         self._reporter.start()
 
     async def generate(self, call: EngineCall) -> AsyncGenerator[str, None]:
@@ -87,6 +91,19 @@ class EmulatedReplica:
             return self._engine.add(generation.prompt_words, output_tokens)
         except InputError as error:
             raise too_long(str(error)) from error
+
+
+async def _requested_at_s(app_name: str, replica_id: str) -> float:
+    """When Serve asked for this replica, epoch seconds: the cold start counts from then, not from this process's start.
+
+    Now, where Serve's controller does not tell: then the cold start takes longer than configured, never less.
+    """
+    try:
+        states = await asyncio.to_thread(replica_states, app_name)
+    except Exception:
+        logger.warning("Serve did not tell when replica %s was asked for", replica_id, exc_info=True)
+        return time.time()
+    return next((status.started_at_s for status in states if status.replica_id == replica_id), time.time())
 
 
 def _open_length(call: EngineCall) -> int:
