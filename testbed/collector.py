@@ -10,9 +10,10 @@ from typing import Self
 import pyarrow as pa
 
 from autoscaler.decision_record import DecisionRecord
+from autoscaler.fleet_tables import ENGINE_SCHEMA, REPLICA_SCHEMA
 from autoscaler.interface import ReplicaState
 from serve_app.traffic import Collected, EngineSample
-from testbed.results import ENGINE_SCHEMA, REPLICA_SCHEMA, append_decisions, write_tables
+from testbed.results import append_decisions, write_tables
 
 
 @dataclass(slots=True)

@@ -23,29 +23,9 @@ import pyarrow.parquet as pq
 import yaml
 
 from autoscaler.decision_record import DecisionRecord
+from autoscaler.fleet_tables import ENGINE_SCHEMA, REPLICA_SCHEMA
 from loadgen.errors import InputError
 from loadgen.records import RECORD_SCHEMA, read_partial_records
-
-REPLICA_SCHEMA = pa.schema(
-    [
-        pa.field("replica_id", pa.string(), nullable=False),
-        pa.field("state", pa.string(), nullable=False),
-        pa.field("start_s", pa.float64(), nullable=False),
-        pa.field("end_s", pa.float64(), nullable=False),
-    ]
-)
-
-ENGINE_SCHEMA = pa.schema(
-    [
-        pa.field("time_s", pa.float64(), nullable=False),
-        pa.field("replica_id", pa.string(), nullable=False),
-        pa.field("running", pa.int32(), nullable=False),
-        pa.field("waiting", pa.int32(), nullable=False),
-        pa.field("kv_cache_fraction", pa.float64(), nullable=False),
-        pa.field("output_tokens", pa.int64(), nullable=False),
-        pa.field("interval_s", pa.float64(), nullable=False),
-    ]
-)
 
 CONFIG, ENVIRONMENT, RECORDS, DECISIONS = "config.yaml", "environment.json", "records.parquet", "decisions.jsonl"
 REPLICAS, ENGINE, SUMMARY, REPORT = "replicas.parquet", "engine.parquet", "summary.json", "report.html"

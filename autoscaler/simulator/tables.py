@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from autoscaler.fleet_tables import ENGINE_SCHEMA, REPLICA_SCHEMA
 from autoscaler.simulator.fleet_reports import EngineSample, ReplicaLife
 from autoscaler.simulator.fleet_state import Fate
 from autoscaler.simulator.snapshots import replica_name
@@ -22,25 +23,6 @@ ENDS: dict[Fate, tuple[Status, Cause | None, str | None]] = {
     Fate.REPLICA_LOST: (Status.FAILED, Cause.REPLICA_LOST, "the replica ended before the request did"),
     Fate.TOO_LONG: (Status.FAILED, Cause.TOO_LONG, "prompt and output are longer than the engine takes"),
 }
-REPLICA_SCHEMA = pa.schema(
-    [
-        pa.field("replica_id", pa.string(), nullable=False),
-        pa.field("state", pa.string(), nullable=False),
-        pa.field("start_s", pa.float64(), nullable=False),
-        pa.field("end_s", pa.float64(), nullable=False),
-    ]
-)
-ENGINE_SCHEMA = pa.schema(
-    [
-        pa.field("time_s", pa.float64(), nullable=False),
-        pa.field("replica_id", pa.string(), nullable=False),
-        pa.field("running", pa.int32(), nullable=False),
-        pa.field("waiting", pa.int32(), nullable=False),
-        pa.field("kv_cache_fraction", pa.float64(), nullable=False),
-        pa.field("output_tokens", pa.int64(), nullable=False),
-        pa.field("interval_s", pa.float64(), nullable=False),
-    ]
-)
 
 
 def record_table(trace: Trace, requests: NDArray[np.void]) -> pa.Table:

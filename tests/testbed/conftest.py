@@ -18,13 +18,12 @@ import pytest
 from numpy.typing import NDArray
 
 from autoscaler.decision_record import DecisionRecord, ForecastPoint
+from autoscaler.fleet_tables import ENGINE_SCHEMA, REPLICA_SCHEMA
 from loadgen.records import RECORD_SCHEMA, Cause, Status
 from serve_app.config import read_serve_file
 from testbed.environment import describe_environment
 from testbed.results import (
-    ENGINE_SCHEMA,
     RECORDS,
-    REPLICA_SCHEMA,
     append_decisions,
     create_results_folder,
     write_config,
