@@ -125,7 +125,8 @@ def policies_command() -> None:
     """List the policies with their parameters."""
     from autoscaler.policies import describe_policies
 
-    table = Table(title="policies", title_justify="left")
+    table = Table(title="policies", title_justify="left", caption_justify="left")
+    table.caption = "horizon_s and the replicas of a static fleet are taken from the fleet's configuration where not given"
     for column in ("name", "what it does", "parameters"):
         table.add_column(column, overflow="fold")
     for row in describe_policies():

@@ -23,10 +23,14 @@ _ROWS: tuple[tuple[str, Callable[[TrafficDescription], str]], ...] = (
 
 def description_table(description: TraceDescription) -> Table:
     """The description as a table."""
-    title = f"{description.name}: {description.duration_s:,.0f} s"
+    kinds = ", ".join([*description.services, *description.models])
+    title = f"{description.name}: {description.duration_s:,.0f} s ({kinds})"
     table = Table(title=title, title_justify="left")
     table.add_column("")
-    columns = {"all": description.all} | description.services | description.models
+    columns = {"all": description.all}
+    for parts in (description.services, description.models):
+        if len(parts) > 1:  # a single part is the same as all
+            columns |= parts
     for name in columns:
         table.add_column(name, justify="right")
     for label, cell in _ROWS:
