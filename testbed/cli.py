@@ -126,7 +126,7 @@ def policies_command() -> None:
     from autoscaler.policies import describe_policies
 
     table = Table(title="policies", title_justify="left", caption_justify="left")
-    table.caption = "horizon_s and the replicas of a static fleet are taken from the fleet's configuration where not given"
+    table.caption = "horizon_s, and the replicas of a static fleet, come from the fleet's configuration where not given"
     for column in ("name", "what it does", "parameters"):
         table.add_column(column, overflow="fold")
     for row in describe_policies():
