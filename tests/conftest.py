@@ -1,9 +1,13 @@
 """Settings of all tests, and where the real data is."""
 
+import signal
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+# A shell's background job ignores SIGINT, its children inherit that, and Python then raises no KeyboardInterrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The first example of a property may import or compile, and a shared machine may stall: time is no property.
 settings.register_profile("burstscale", deadline=None)
