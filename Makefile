@@ -32,15 +32,15 @@ check: $(VENV)/installed  ## format, lint, types, import layers
 	$(VENV)/bin/lint-imports
 
 test: $(VENV)/installed check  ## the checks and every test that needs no heavy part
-	$(VENV)/bin/pytest -m "not ray and not vllm and not browser and not gpu"
-	$(VENV)/bin/pytest -m "ray and not vllm and not browser"
+	$(VENV)/bin/pytest --durations=5 -m "not ray and not vllm and not browser and not gpu"
+	$(VENV)/bin/pytest --durations=5 -m "ray and not vllm and not browser"
 
 test-vllm: $(VLLM_VENV)/installed  ## install vLLM for the CPU and run the tests that need it
-	$(VLLM_VENV)/bin/pytest -m vllm
+	$(VLLM_VENV)/bin/pytest --durations=5 -m vllm
 
 test-browser: $(VENV)/installed  ## install Chromium (Debian, as root) and open the reports in it
 	command -v chromium >/dev/null || (apt-get update -qq && apt-get install -y -qq chromium >/dev/null)
-	$(VENV)/bin/pytest -m browser
+	$(VENV)/bin/pytest --durations=5 -m browser
 
 clean:  ## remove the virtual environments and caches; results in out/ stay
 	rm -rf $(VENV) $(VLLM_VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build *.egg-info

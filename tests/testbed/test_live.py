@@ -13,7 +13,7 @@ from testbed.results import read_results
 
 ROOT = Path(__file__).parents[2]
 AZURE = ROOT.parent / "shared/data/traces/azure_2023/AzureLLMInferenceTrace_conv.csv"
-LIMIT_S, SPEED = 120.0, 2.0
+LIMIT_S, SPEED = 90.0, 2.0
 
 # In the environment of every process that a run starts.
 MARK = f"BURSTSCALE_TEST_RUN={uuid.uuid4()}"
@@ -62,7 +62,7 @@ def azure_rows_in_window() -> int:
 
 def test_there_is_exactly_one_record_for_each_request_of_the_window(azure_run: tuple[Path, str]) -> None:
     records = read_results(azure_run[0]).records
-    assert len(records) == azure_rows_in_window() > 300
+    assert len(records) == azure_rows_in_window() > 250
     assert records["request_id"].tolist() == list(range(len(records)))
 
 

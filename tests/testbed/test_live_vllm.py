@@ -12,7 +12,7 @@ from testbed.results import Results, read_results
 ROOT = Path(__file__).parents[2]
 AZURE = ROOT.parent / "shared/data/traces/azure_2023/AzureLLMInferenceTrace_conv.csv"
 # A second replica takes 45 s on a quiet machine, and more while two cores also serve: time for it to come and to help.
-LIMIT_S = 180.0
+LIMIT_S = 130.0
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(1200)]
 pytest.importorskip("vllm", reason="vLLM is not installed: make test-vllm installs it")
@@ -48,7 +48,7 @@ def vllm_run(tmp_path_factory: pytest.TempPathFactory) -> Results:
 def test_there_is_one_record_for_each_request_and_nearly_all_are_ok(vllm_run: Results) -> None:
     records = vllm_run.records
     assert vllm_run.complete
-    assert len(records) == vllm_run.environment["trace"]["requests"] > 500
+    assert len(records) == vllm_run.environment["trace"]["requests"] > 400
     causes = records.groupby(["status", "cause"], dropna=False).size()
     assert (records["status"] == "ok").mean() > 0.8, causes
 
