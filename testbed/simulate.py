@@ -74,6 +74,7 @@ def fleet_of(app: AppConfig, settle_s: float) -> FleetConfig:
         history_bins=control.history_bins,
         drain_timeout_s=fleet.drain_timeout_s,
         settle_s=settle_s,
+        idle_s=fleet.cold_start_s,  # a live run begins when its first replicas are ready: nothing came until then
     )
 
 

@@ -55,6 +55,8 @@ class FleetConfig:
         arrivals_bin_s: arrivals are counted per bin; the policy sees the last `history_bins` complete ones.
         drain_timeout_s: a replica that is taken away may finish its requests for so long.
         settle_s: simulated after the last request has ended, so that the fleet is seen to shrink.
+        idle_s: how long the fleet has been up when the trace begins; the policy and the forecasters have seen that
+            nothing came in that time.
     """
 
     hardware: HardwareProfile
@@ -71,6 +73,7 @@ class FleetConfig:
     history_bins: int = 300
     drain_timeout_s: float = 60.0
     settle_s: float = 0.0
+    idle_s: float = 0.0
 
 
 class Fleet:

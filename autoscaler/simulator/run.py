@@ -61,8 +61,9 @@ def simulate(
     """
     feed = None
     if forecasting is not None:
-        counts = ArrivalCounts(trace, fleet.services, forecasting.bin_s)
-        feed = ForecastFeed(forecasting.make_forecasters(fleet.services), counts, forecasting.horizon_s)
+        counts = ArrivalCounts(trace, fleet.services, forecasting.bin_s, fleet.idle_s)
+        forecasters = forecasting.make_forecasters(fleet.services, counts.first_bin * counts.bin_s)
+        feed = ForecastFeed(forecasters, counts, forecasting.horizon_s)
     return run_fleet(trace, policy, Fleet(trace, fleet, rng), fleet, feed, progress)
 
 

@@ -33,23 +33,28 @@ class ForecastSettings:
     levels: tuple[float, ...]
     params: Mapping[str, Any] = field(default_factory=dict)
 
-    def make_forecasters(self, services: Iterable[str]) -> dict[str, Forecaster]:
-        """A new forecaster for each service."""
+    def make_forecasters(self, services: Iterable[str], start_s: float = 0.0) -> dict[str, Forecaster]:
+        """A new forecaster for each service, for series that begin at `start_s`."""
         return {
-            service: make_forecaster(self.name, bin_s=self.bin_s, levels=self.levels, **self.params)
+            service: make_forecaster(self.name, bin_s=self.bin_s, levels=self.levels, start_s=start_s, **self.params)
             for service in services
         }
 
 
 class ArrivalCounts:
-    """Arrivals of each service per bin of `bin_s`, of which only complete bins are given out."""
+    """Arrivals of each service per bin of `bin_s`, of which only complete bins are given out.
 
-    def __init__(self, trace: Trace, services: Iterable[str], bin_s: float) -> None:
+    Bin 0 starts with the trace. Before it come those bins, without arrivals, that are whole within `idle_s`.
+    """
+
+    def __init__(self, trace: Trace, services: Iterable[str], bin_s: float, idle_s: float = 0.0) -> None:
         self.bin_s = bin_s
+        self.first_bin = -math.floor(idle_s / bin_s + 1e-9)
         self._counts: dict[str, NDArray[np.float64]] = {}
         for label in services:
             arrivals_s = trace.arrival_s[trace.service == SERVICE_LABELS.index(label)]
             counts = np.bincount(np.floor(arrivals_s / bin_s + 1e-9).astype(np.int64)).astype(np.float64)
+            counts = np.concatenate([np.zeros(-self.first_bin), counts])
             counts.flags.writeable = False
             self._counts[label] = counts
 
@@ -60,6 +65,7 @@ class ArrivalCounts:
     def bins(self, service: str, first: int, end: int) -> NDArray[np.float64]:
         """The counts of bins first..end-1, f64[end - first]; after the last arrival they are 0."""
         counts = self._counts[service]
+        first, end = first - self.first_bin, end - self.first_bin
         if end <= len(counts):
             return counts[first:end]
         return np.concatenate([counts[first:], np.zeros(end - max(first, len(counts)))])
@@ -72,7 +78,7 @@ class ForecastFeed:
         self._forecasters = forecasters
         self._counts = counts
         self._ahead_bins = max(1, math.ceil(horizon_s / counts.bin_s - 1e-9))
-        self._observed_bins = 0
+        self._observed_bins = counts.first_bin
         self.latest: dict[str, Forecast] | None = None
 
     def update(self, now_s: float) -> None:
@@ -93,7 +99,7 @@ class SnapshotMaker:
     def __init__(self, trace: Trace, config: FleetConfig, forecasts: ForecastFeed | None) -> None:
         self._config = config
         self._services = [label for label in SERVICE_LABELS if label in config.services]
-        self._counts = ArrivalCounts(trace, self._services, config.arrivals_bin_s)
+        self._counts = ArrivalCounts(trace, self._services, config.arrivals_bin_s, config.idle_s)
         self._forecasts = forecasts
         self._reports: dict[int, EngineSample] = {}
 
@@ -132,7 +138,7 @@ class SnapshotMaker:
 
     def _history(self, service: str, now_s: float) -> ArrivalHistory:
         complete = self._counts.complete_bins(now_s)
-        first = max(0, complete - self._config.history_bins)
+        first = max(self._counts.first_bin, complete - self._config.history_bins)
         return ArrivalHistory(
             first * self._counts.bin_s, self._counts.bin_s, self._counts.bins(service, first, complete)
         )

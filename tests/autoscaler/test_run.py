@@ -214,6 +214,19 @@ def test_the_policy_sees_only_complete_bins_and_only_the_last_of_them() -> None:
     assert histories[7.0].requests.tolist() == [0.0, 0.0]
 
 
+def test_an_idle_fleet_has_seen_that_nothing_came() -> None:
+    trace = make_trace("bins", [0.1, 0.2], np.full(2, 10), np.full(2, 5), duration_s=2.0, service=0)
+    policy = Scripted(lambda _: 1)
+    settings = ForecastSettings(name="last-value", bin_s=2.0, horizon_s=4.0, levels=(0.5,))
+    run(trace, policy, replace(FLEET, period_s=1.0, arrivals_bin_s=1.0, idle_s=3.5), forecasting=settings)
+    at_start, after_one = policy.seen[0], policy.seen[1]
+    history = at_start.arrivals["conversation"]
+    assert (history.start_s, history.requests.tolist()) == (-3.0, [0.0, 0.0, 0.0])
+    assert after_one.arrivals["conversation"].requests.tolist() == [0.0, 0.0, 0.0, 2.0]
+    assert at_start.forecast is not None
+    assert at_start.forecast["conversation"].issued_at_s == 0.0
+
+
 class Memory:
     """A forecaster that answers with all that it was told."""
 
