@@ -86,6 +86,16 @@ def test_the_fleet_grew_and_shrank(azure_run: tuple[Path, str]) -> None:
     assert summary["problems"] == []
 
 
+def test_a_new_replica_takes_its_cold_start(azure_run: tuple[Path, str]) -> None:
+    results = read_results(azure_run[0])
+    cold_start_s = results.config["serve"]["fleet"]["cold_start_s"]
+    ready = set(results.replicas.loc[results.replicas["state"] == "ready", "replica_id"])
+    starts = results.replicas[(results.replicas["state"] == "starting") & results.replicas["replica_id"].isin(ready)]
+    assert len(starts) >= 2
+    # States are looked at twice a second.
+    assert ((starts["end_s"] - starts["start_s"]) > cold_start_s - 1.5).all()
+
+
 def test_the_decisions_were_made_with_forecasts(azure_run: tuple[Path, str]) -> None:
     decisions = read_results(azure_run[0]).decisions
     with_forecast = [line for line in decisions if line["forecast"] is not None]
