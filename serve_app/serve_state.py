@@ -38,6 +38,15 @@ class ReplicaStatus:
     process_id: int | None
 
 
+def serve_is_running() -> bool:
+    """Whether the Ray cluster that this process is connected to has a Serve controller."""
+    try:
+        ray.get_actor(SERVE_CONTROLLER_NAME, namespace=SERVE_NAMESPACE)
+    except ValueError:
+        return False
+    return True
+
+
 def replica_states(app_name: str, timeout_s: float = 10.0) -> list[ReplicaStatus]:
     """The replicas of an application; an empty list where it is not deployed.
 

@@ -4,7 +4,6 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +17,9 @@ from loadgen.replay import ReplayOutcome, ReplayProgress, replay
 from loadgen.target import Target, probe
 from loadgen.trace import Trace
 from serve_app.app import build_app
-from serve_app.config import AppConfig, ServeAddress
+from serve_app.config import ServeAddress
 from serve_app.engines.protocol import ENGINE_DEPLOYMENT
-from serve_app.serve_state import replica_states
+from serve_app.serve_state import replica_states, serve_is_running
 from serve_app.traffic import Collected
 from serve_app.traffic_monitor import find_monitor
 from testbed.api_key import read_api_key
@@ -37,14 +36,6 @@ APP_NAME = "burstscale"
 ROUTE_PREFIX = "/"
 
 
-@dataclass(frozen=True, slots=True)
-class Deployment:
-    """A served application and where it listens."""
-
-    url: str
-    app: AppConfig
-
-
 def run_experiment(experiment: Experiment, out: Path, progress: TerminalProgress) -> Path:
     """Deploy, replay, watch the fleet settle, stop; returns the results folder.
 
@@ -52,17 +43,15 @@ def run_experiment(experiment: Experiment, out: Path, progress: TerminalProgress
         InputError: the input is wrong, the folder is not new, or an application of this name is served already.
     """
     trace = load_workload(experiment)
+    api_key = read_api_key(experiment.app.api_key_env)
     folder = create_results_folder(out)
-    write_config(folder, as_yaml_values(experiment))
-    write_environment(
-        folder, describe_environment(kind="live", seed=experiment.config.seed, trace=describe_trace(trace))
-    )
     fleet = experiment.app.fleet
     progress.stage("starting Ray")
     needed_cpus = fleet.max_replicas * fleet.cpus_per_replica + 2  # and the ingress, the monitor, the forecaster
-    with ray_cluster(needed_cpus=needed_cpus), _served(experiment, progress) as deployment:
-        outcome, problems = _replay_and_watch(experiment, trace, deployment, folder, progress)
-    store_replay(folder, outcome)
+    with ray_cluster(needed_cpus=needed_cpus), _served(experiment, progress) as url:
+        target = Target(url, experiment.app.model_id, api_key)
+        probe(target)
+        outcome, problems = _replay_and_watch(experiment, trace, target, folder, progress)
     progress.stage("writing the report")
     conclude_run(
         folder,
@@ -73,21 +62,20 @@ def run_experiment(experiment: Experiment, out: Path, progress: TerminalProgress
 
 
 def _replay_and_watch(
-    experiment: Experiment, trace: Trace, deployment: Deployment, folder: Path, progress: TerminalProgress
+    experiment: Experiment, trace: Trace, target: Target, folder: Path, progress: TerminalProgress
 ) -> tuple[ReplayOutcome, list[str]]:
-    """Replay the trace and stay until the fleet has settled, collecting all along."""
+    """Replay the trace and stay until the fleet has settled, collecting all along; what happened is in the folder."""
     config = experiment.config
-    target = Target(deployment.url, deployment.app.model_id, read_api_key(deployment.app.api_key_env))
-    probe(target)
+    write_config(folder, as_yaml_values(experiment))
+    write_environment(folder, describe_environment(kind="live", seed=config.seed, trace=describe_trace(trace)))
     collector = Collector(folder, _collect, _engine_states, time.time)
     progress.stage("preparing the requests")
 
     def show(state: ReplayProgress) -> None:
         latest = collector.latest
         fleet = f"{latest.ready} ready, {latest.target_replicas} wanted" if latest else "fleet unknown"
-        progress.update(
-            min(max(state.now_s, 0.0), trace.duration_s), trace.duration_s, f"{replay_figures(state)} · {fleet}"
-        )
+        played_s = min(max(state.now_s, 0.0), trace.duration_s)
+        progress.update(played_s, trace.duration_s, f"{replay_figures(state)} · {fleet}")
 
     def started(start_epoch_s: float) -> None:
         collector.start(start_epoch_s)
@@ -97,7 +85,7 @@ def _replay_and_watch(
         outcome = replay(
             trace,
             target,
-            deadlines_s={label: service.deadline_s for label, service in deployment.app.services.items()},
+            deadlines_s={label: service.deadline_s for label, service in experiment.app.services.items()},
             actors=config.replay.actors,
             out_dir=make_parts_folder(folder),
             prompts=PromptPool(),
@@ -105,6 +93,7 @@ def _replay_and_watch(
             on_start=started,
             on_progress=show,
         )
+        store_replay(folder, outcome)
         if not outcome.is_interrupted:
             _settle(outcome.start_epoch_s, trace.duration_s, config.settle_s, progress)
     return outcome, [collector.problem] if collector.problem else []
@@ -140,9 +129,9 @@ def _engine_states() -> list[tuple[str, ReplicaState]]:
 
 
 @contextmanager
-def _served(experiment: Experiment, progress: TerminalProgress) -> Iterator[Deployment]:
-    """Deploy the application and wait until its first replicas are ready; take down what was started."""
-    is_running = _serve_is_running()
+def _served(experiment: Experiment, progress: TerminalProgress) -> Iterator[str]:
+    """Deploy the application, wait until its first replicas are ready, give its URL; take down what was started."""
+    is_running = serve_is_running()
     if is_running and APP_NAME in serve.status().applications:
         raise InputError(
             f"application '{APP_NAME}' is served on this cluster already; "
@@ -155,22 +144,13 @@ def _served(experiment: Experiment, progress: TerminalProgress) -> Iterator[Depl
     try:
         application = build_app(experiment.app.model_dump(mode="json"))
         serve.run(application, name=APP_NAME, route_prefix=ROUTE_PREFIX)
-        yield Deployment(f"http://{address.host}:{address.port}", experiment.app)
+        yield f"http://{address.host}:{address.port}"
     finally:
         progress.stage("stopping the fleet")
         if is_running:
             serve.delete(APP_NAME)
         else:
             serve.shutdown()
-
-
-def _serve_is_running() -> bool:
-    """Whether this cluster has a Serve controller."""
-    try:
-        ray.get_actor("SERVE_CONTROLLER_ACTOR", namespace="serve")
-    except ValueError:
-        return False
-    return True
 
 
 def _free_address(wanted: ServeAddress) -> ServeAddress:
