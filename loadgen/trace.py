@@ -1,17 +1,14 @@
-"""A trace: the requests that a service received, as columns, and its own file format (Parquet)."""
+"""A trace: the requests that a service received, as columns."""
 
-import json
 from dataclasses import dataclass, replace
 from enum import IntEnum
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
 from loadgen.errors import InputError
+from loadgen.prefix import PrefixBlocks, check_prefix_blocks
 
 
 class Service(IntEnum):
@@ -43,6 +40,11 @@ class Trace:
         model: i16[n], index into `model_names`.
         session: i64[n], requests of one conversation share a number; unique per request where unknown.
         model_names: one name per value of `model`.
+        elapsed_s: f64[n], seconds from submission to the last token in the recorded system, NaN where unknown; None =
+            the source does not say.
+        output_is_limit: bool[n], true where `output_tokens` is only the most that is asked for and the engine ends
+            the answer; None = nowhere.
+        prefix: which prompts begin alike; None = the source does not say.
     """
 
     name: str
@@ -54,6 +56,9 @@ class Trace:
     model: NDArray[np.int16]
     session: NDArray[np.int64]
     model_names: tuple[str, ...]
+    elapsed_s: NDArray[np.float64] | None = None
+    output_is_limit: NDArray[np.bool_] | None = None
+    prefix: PrefixBlocks | None = None
 
     def __len__(self) -> int:
         """The number of requests."""
@@ -74,7 +79,7 @@ class Trace:
                 f"{self.duration_s:g} s; want 0 <= start < end"
             )
         first, last = np.searchsorted(self.arrival_s, [start_s, end_s])
-        return self._rows(slice(first, last))._timed(self.arrival_s[first:last] - start_s, end_s - start_s)
+        return self.take(np.arange(first, last))._timed(self.arrival_s[first:last] - start_s, end_s - start_s)
 
     def sped_up(self, speed: float) -> "Trace":
         """The same requests `speed` times faster: arrivals and duration are divided by it, nothing is lost.
@@ -104,10 +109,25 @@ class Trace:
 
     def of_service(self, service: Service) -> "Trace":
         """The requests of one service; the duration stays."""
-        return self._rows(self.service == service)
+        return self.take(np.flatnonzero(self.service == service))
 
-    def _rows(self, rows: slice | NDArray[np.bool_]) -> "Trace":
-        return replace(self, **{column: getattr(self, column)[rows] for column in _COLUMNS})
+    def of_model(self, model_name: str) -> "Trace":
+        """The requests for one model; the duration stays.
+
+        Raises:
+            InputError: the trace has no such model; lists those it has.
+        """
+        if model_name not in self.model_names:
+            raise InputError(f"trace '{self.name}': has no model '{model_name}'; it has {', '.join(self.model_names)}")
+        return self.take(np.flatnonzero(self.model == self.model_names.index(model_name)))
+
+    def take(self, rows: NDArray[np.integer]) -> "Trace":
+        """The requests of these rows, which must ascend; the duration stays."""
+        taken: dict[str, Any] = {column: getattr(self, column)[rows] for column in COLUMNS}
+        for column in OPTIONAL_COLUMNS:
+            values = getattr(self, column)
+            taken[column] = None if values is None else values[rows]
+        return replace(self, **taken, prefix=None if self.prefix is None else self.prefix.take(rows))
 
     def _timed(self, arrival_s: NDArray[np.float64], duration_s: float) -> "Trace":
         """With new times. Rounding may push the last arrivals onto the end; they are kept just inside it."""
@@ -117,7 +137,7 @@ class Trace:
 _INT32_MAX = int(np.iinfo(np.int32).max)
 _INT16_MAX = int(np.iinfo(np.int16).max)
 
-_COLUMNS: dict[str, type[np.generic]] = {
+COLUMNS: dict[str, type[np.generic]] = {
     "arrival_s": np.float64,
     "prompt_tokens": np.int32,
     "output_tokens": np.int32,
@@ -125,6 +145,10 @@ _COLUMNS: dict[str, type[np.generic]] = {
     "model": np.int16,
     "session": np.int64,
 }
+"""Those that every trace has, with their types."""
+
+OPTIONAL_COLUMNS: dict[str, type[np.generic]] = {"elapsed_s": np.float64, "output_is_limit": np.bool_}
+"""Those that only some sources have."""
 
 
 def make_trace(
@@ -138,6 +162,9 @@ def make_trace(
     model: ArrayLike = 0,
     session: ArrayLike | None = None,
     model_names: tuple[str, ...] = ("unknown",),
+    elapsed_s: ArrayLike | None = None,
+    output_is_limit: ArrayLike | None = None,
+    prefix: PrefixBlocks | None = None,
 ) -> Trace:
     """Build a checked trace from columns; a single `service` or `model` holds for every request.
 
@@ -150,6 +177,7 @@ def make_trace(
         model: indices into `model_names`.
         session: integers [n]; None = every request is a session of its own.
         model_names: one name per value of `model`.
+        elapsed_s, output_is_limit, prefix: as in `Trace`; None = not known.
 
     Raises:
         InputError: naming the first row (counted from 0) that breaks a rule.
@@ -165,8 +193,25 @@ def make_trace(
         "session": np.arange(rows) if session is None else _integers(name, "session", session, rows),
     }
     _check_times(name, arrival, float(duration_s))
-    typed = {column: np.ascontiguousarray(values, dtype=_COLUMNS[column]) for column, values in columns.items()}
-    return Trace(name=name, duration_s=float(duration_s), model_names=tuple(model_names), **typed)
+    typed = {column: np.ascontiguousarray(values, dtype=COLUMNS[column]) for column, values in columns.items()}
+    for column, given in (("elapsed_s", elapsed_s), ("output_is_limit", output_is_limit)):
+        if given is not None:
+            typed[column] = _optional(name, column, given, rows)
+    if prefix is not None:
+        check_prefix_blocks(name, prefix, rows)
+    return Trace(name=name, duration_s=float(duration_s), model_names=tuple(model_names), prefix=prefix, **typed)
+
+
+def _optional(name: str, column: str, values: ArrayLike, rows: int) -> NDArray[Any]:
+    """An optional column of the trace's length; an elapsed time is a number >= 0, or NaN."""
+    array = np.ascontiguousarray(values, dtype=OPTIONAL_COLUMNS[column])
+    if array.shape != (rows,):
+        raise InputError(f"trace '{name}': {column} has {len(array)} rows, arrival_s has {rows}; want as many")
+    if column == "elapsed_s":
+        bad = np.flatnonzero((array < 0) | np.isinf(array))
+        if len(bad):
+            raise InputError(f"trace '{name}': {column} is {array[bad[0]]} at row {bad[0]}, want a number >= 0")
+    return array
 
 
 def _integers(
@@ -207,60 +252,3 @@ def _check_times(name: str, arrival_s: NDArray[np.float64], duration_s: float) -
             f"trace '{name}': arrival_s goes backward at row {row} ({arrival_s[row - 1]!s} s, then "
             f"{arrival_s[row]!s} s); sort the trace first"
         )
-
-
-_METADATA_KEY = b"burstscale.trace"
-_FORMAT_VERSION = 1
-
-
-def save_trace(trace: Trace, path: Path) -> None:
-    """Write a trace as Parquet: one row per request, the rest in the schema's metadata. Same trace, same bytes.
-
-    Raises:
-        InputError: the file exists already, or cannot be written.
-    """
-    about = {
-        "format_version": _FORMAT_VERSION,
-        "name": trace.name,
-        "duration_s": trace.duration_s,
-        "model_names": list(trace.model_names),
-        "services": list(SERVICE_LABELS),
-    }
-    table = pa.table({column: getattr(trace, column) for column in _COLUMNS})
-    table = table.replace_schema_metadata({_METADATA_KEY: json.dumps(about).encode()})
-    try:
-        with path.open("xb") as file:
-            pq.write_table(table, file, compression="zstd")
-    except FileExistsError as error:
-        raise InputError(f"{path}: exists already; name another file or remove it") from error
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror}); check the folder") from error
-
-
-def load_trace(path: Path) -> Trace:
-    """Read a trace that `save_trace` wrote, exactly as it was.
-
-    Raises:
-        InputError: the file is unreadable, not Parquet, of another origin, or of a later format version.
-    """
-    try:
-        table = pq.read_table(path)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise InputError(f"{path}: cannot be read as Parquet ({str(error).splitlines()[0]})") from error
-    metadata = (table.schema.metadata or {}).get(_METADATA_KEY)
-    if metadata is None:
-        raise InputError(
-            f"{path}: is Parquet but no trace (columns: {', '.join(table.column_names)}); "
-            "a trace file is made by `burstscale trace convert` or `trace make`"
-        )
-    about = json.loads(metadata)
-    if about["format_version"] != _FORMAT_VERSION:
-        raise InputError(
-            f"{path}: has trace format version {about['format_version']}, this program reads version "
-            f"{_FORMAT_VERSION}; convert the trace again from its source"
-        )
-    missing = [column for column in _COLUMNS if column not in table.column_names]
-    if missing:
-        raise InputError(f"{path}: column '{missing[0]}' is missing; it was changed after `burstscale` wrote it")
-    columns = {column: table[column].to_numpy() for column in _COLUMNS}
-    return make_trace(about["name"], duration_s=about["duration_s"], model_names=tuple(about["model_names"]), **columns)

@@ -41,7 +41,7 @@ def make_command(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the draws.")] = 0,
 ) -> None:
     """Draw a trace from a workload model."""
-    from loadgen.trace import save_trace
+    from loadgen.trace_file import save_trace
     from loadgen.workload import draw_trace, read_workload_model
 
     _check_new(out)
@@ -54,7 +54,7 @@ def make_command(
 def convert_command(path: TraceFile, out: OutFile, format: FormatName = "auto") -> None:
     """Turn a trace of any known format into the Parquet form that loads fastest."""
     from loadgen.formats.detect import read_trace
-    from loadgen.trace import save_trace
+    from loadgen.trace_file import save_trace
 
     _check_new(out)
     trace = read_trace(path, format)

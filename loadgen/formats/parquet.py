@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from loadgen.errors import InputError
-from loadgen.trace import Trace, load_trace
+from loadgen.trace import Trace
+from loadgen.trace_file import load_trace
 
 _MAGIC = b"PAR1"
 

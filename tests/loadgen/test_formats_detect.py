@@ -6,7 +6,8 @@ import pytest
 
 from loadgen.errors import InputError
 from loadgen.formats.detect import FORMATS, detect_format, read_trace
-from loadgen.trace import Service, load_trace, save_trace
+from loadgen.trace import Service
+from loadgen.trace_file import load_trace, save_trace
 
 FILES = {
     "burstgpt": "Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type\n5,GPT-4,1,2,3,API log\n",

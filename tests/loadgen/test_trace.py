@@ -12,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadgen.errors import InputError
-from loadgen.trace import Service, Trace, load_trace, make_trace, save_trace
+from loadgen.prefix import PrefixBlocks
+from loadgen.trace import Service, Trace, make_trace
+from loadgen.trace_file import load_trace, save_trace
 
 
 def small_trace() -> Trace:
@@ -36,6 +38,9 @@ def traces(draw: st.DrawFn) -> Trace:
     arrivals = np.minimum(np.sort(np.array(shares)) * duration_s, np.nextafter(duration_s, 0))
     rows = len(shares)
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    first = np.concatenate([[0], np.cumsum(rng.integers(0, 4, rows))])
+    elapsed_s = rng.exponential(5.0, rows)
+    elapsed_s[rng.random(rows) < 0.2] = np.nan
     return make_trace(
         draw(st.text()),
         arrivals,
@@ -46,13 +51,22 @@ def traces(draw: st.DrawFn) -> Trace:
         model=rng.integers(0, 3, rows),
         session=rng.integers(-(2**63), 2**63 - 1, rows),
         model_names=("a", draw(st.text()), "c"),
+        elapsed_s=draw(st.sampled_from([None, elapsed_s])),
+        output_is_limit=draw(st.sampled_from([None, rng.random(rows) < 0.5])),
+        prefix=draw(st.sampled_from([None, PrefixBlocks(512, first, rng.integers(0, 9, first[-1]))])),
     )
 
 
 def assert_same(one: Trace, other: Trace) -> None:
-    for field in fields(Trace):
+    assert_same_fields(one, other)
+
+
+def assert_same_fields(one: object, other: object) -> None:
+    for field in fields(one):  # type: ignore[arg-type]
         left, right = getattr(one, field.name), getattr(other, field.name)
-        if isinstance(left, np.ndarray):
+        if isinstance(left, PrefixBlocks):
+            assert_same_fields(left, right)
+        elif isinstance(left, np.ndarray):
             assert left.dtype == right.dtype, field.name
             assert left.tobytes() == right.tobytes(), field.name
         else:
@@ -193,11 +207,11 @@ def test_a_trace_of_a_later_format_version_is_refused(tmp_path: Path) -> None:
     save_trace(small_trace(), path)
     table = pq.read_table(path)
     metadata = {
-        key: value.replace(b'"format_version": 1', b'"format_version": 9')
+        key: value.replace(b'"format_version": 2', b'"format_version": 9')
         for key, value in table.schema.metadata.items()
     }
     pq.write_table(table.replace_schema_metadata(metadata), path)
-    with pytest.raises(InputError, match="trace format version 9, this program reads version 1"):
+    with pytest.raises(InputError, match="trace format version 9, this program reads up to version 2"):
         load_trace(path)
 
 
@@ -206,3 +220,47 @@ def test_files_that_hold_no_parquet_are_refused(tmp_path: Path) -> None:
     for path in (tmp_path / "text.parquet", tmp_path / "absent.parquet"):
         with pytest.raises(InputError, match="cannot be read as Parquet"):
             load_trace(path)
+
+
+def test_a_taken_row_keeps_its_blocks_and_its_optional_columns() -> None:
+    trace = make_trace(
+        "blocks",
+        [0.0, 1.0, 2.0, 3.0],
+        [1500, 10, 600, 512],
+        [1, 1, 1, 1],
+        duration_s=4.0,
+        service=[0, 1, 0, 0],
+        elapsed_s=[1.5, np.nan, 2.5, 3.5],
+        output_is_limit=[False, True, False, True],
+        prefix=PrefixBlocks(512, np.array([0, 3, 3, 5, 6]), np.array([7, 8, 9, 7, 4, 7])),
+    )
+    conversation = trace.of_service(Service.CONVERSATION).window(1.0, 4.0)
+    assert conversation.prefix is not None
+    assert [conversation.prefix.of(row).tolist() for row in range(len(conversation))] == [[7, 4], [7]]
+    assert conversation.elapsed_s is not None
+    assert conversation.output_is_limit is not None
+    assert conversation.elapsed_s.tolist() == [2.5, 3.5]
+    assert conversation.output_is_limit.tolist() == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"elapsed_s": [1.0]}, "elapsed_s has 1 rows, arrival_s has 2"),
+        ({"elapsed_s": [1.0, -2.0]}, "elapsed_s is -2.0 at row 1, want a number >= 0"),
+        ({"output_is_limit": [True] * 3}, "output_is_limit has 3 rows"),
+        ({"prefix": PrefixBlocks(0, np.array([0, 0, 0]), np.array([], dtype=int))}, "block_tokens is 0"),
+        ({"prefix": PrefixBlocks(16, np.array([0, 1]), np.array([5]))}, "are of 1 prompts, arrival_s has 2 rows"),
+        ({"prefix": PrefixBlocks(16, np.array([0, 1, 1]), np.array([5, 6]))}, "bounds do not cover"),
+    ],
+)
+def test_an_optional_column_that_does_not_fit_is_refused(change: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        make_trace("bad", [0.0, 1.0], [1, 1], [1, 1], duration_s=2.0, **change)  # type: ignore[arg-type]
+
+
+def test_the_requests_of_one_model_are_those_that_name_it() -> None:
+    trace = small_trace()
+    assert trace.of_model("GPT-4").prompt_tokens.tolist() == [20, 0, 50]
+    with pytest.raises(InputError, match="has no model 'gpt'; it has ChatGPT, GPT-4"):
+        trace.of_model("gpt")
