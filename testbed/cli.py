@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from loadgen.errors import InputError
+from testbed.cli_bench import bench_app
 from testbed.cli_forecast import forecast_app
 from testbed.cli_trace import trace_app
 from testbed.progress import TerminalProgress
@@ -22,6 +23,7 @@ app = typer.Typer(
 )
 app.add_typer(trace_app)
 app.add_typer(forecast_app)
+app.add_typer(bench_app)
 console = Console()
 
 ExperimentFile = Annotated[Path, typer.Argument(help="Experiment file, such as configs/experiments/quickstart.yaml.")]
