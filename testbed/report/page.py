@@ -1,24 +1,17 @@
 """The report of one run: a single HTML page that opens offline, computed from the results folder alone."""
 
-import base64
-import hashlib
-import json
 from datetime import UTC, datetime
-from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-from plotly.offline import get_plotlyjs
 
 from testbed.report import tables
 from testbed.report.facts import LIVE, LOAD, SIMULATED, RunFacts, gather_facts
 from testbed.report.figures import Timeline, draw_timeline
 from testbed.report.fleet_panels import forecast_panel, kv_cache_panel, queue_panel, replica_panel
+from testbed.report.page_frame import render_frame
 from testbed.report.panels import Panel
 from testbed.report.request_panels import failure_panel, in_flight, latency_panel, load_panel, request_series
 from testbed.report.time_bins import DAY_S, bins_holding, instant, length
@@ -45,8 +38,11 @@ def render_page(facts: RunFacts) -> str:
     timeline, missing = build_timeline(facts)
     columns, rows = tables.service_table(facts)
     changes = tables.target_changes(facts)
-    scripts = [get_plotlyjs(), _asset("timeline.js")]
-    page: str = _template().render(
+    return render_frame(
+        "run_page.html.j2",
+        styles=["style.css"],
+        scripts=["timeline.js"],
+        data={"timeline-data": {"figure": timeline.figure, "readouts": timeline.readouts}},
         name=facts.name,
         kind=KINDS.get(facts.summary.get("kind", ""), "Run"),
         meta=_describe_run(facts),
@@ -54,7 +50,6 @@ def render_page(facts: RunFacts) -> str:
         warnings=list_warnings(facts),
         tiles=tables.key_figures(facts),
         timeline=timeline,
-        timeline_json=Markup(_as_script_data({"figure": timeline.figure, "readouts": timeline.readouts})),
         missing=missing,
         columns=columns,
         rows=rows,
@@ -67,12 +62,8 @@ def render_page(facts: RunFacts) -> str:
         slos=facts.slos,
         config=yaml.safe_dump(facts.results.config, sort_keys=False, allow_unicode=True),
         environment=yaml.safe_dump(facts.results.environment, sort_keys=False, allow_unicode=True),
-        style=Markup(_asset("style.css")),
-        scripts=[Markup(script) for script in scripts],
-        script_hashes=[_csp_hash(script) for script in scripts],
         version=facts.results.environment.get("packages", {}).get("burstscale", ""),
     )
-    return page
 
 
 def build_timeline(facts: RunFacts) -> tuple[Timeline, list[str]]:
@@ -124,29 +115,3 @@ def _call(settings: dict[str, Any]) -> str:
     """A name with its parameters: 'forecast-quantile (level 0.9)'."""
     params = ", ".join(f"{key} {value}" for key, value in (settings.get("params") or {}).items())
     return f"{settings.get('name')} ({params})" if params else str(settings.get("name"))
-
-
-def _as_script_data(document: dict[str, Any]) -> str:
-    """JSON that no HTML parser can take for the end of its script element or the start of a comment."""
-    text = json.dumps(document, allow_nan=False, separators=(",", ":"))
-    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
-
-
-def _csp_hash(script: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
-
-
-def _asset(name: str) -> str:
-    return files("testbed.report").joinpath(name).read_text(encoding="utf-8")
-
-
-@cache
-def _template() -> Any:
-    environment = Environment(
-        loader=PackageLoader("testbed.report", package_path=""),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("template.html.j2")

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from loadgen.records import Status
-from testbed.report.facts import NOTHING, RunFacts, failure_percent, latency, percent, quantity
+from testbed.report.facts import RunFacts
+from testbed.report.number_text import NOTHING, failure_percent, latency, percent, quantity
 from testbed.report.palette import colour_of_cause
 from testbed.report.time_bins import instant
 from testbed.report.verdict import REASONS

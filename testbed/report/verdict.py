@@ -6,7 +6,8 @@ import numpy as np
 
 from loadgen.records import Cause, Status
 from testbed.fleet_metrics import replica_counts
-from testbed.report.facts import RunFacts, percent, quantity
+from testbed.report.facts import RunFacts
+from testbed.report.number_text import percent, quantity
 from testbed.report.panels import Floats
 from testbed.report.time_bins import bins_over, instant, length
 

@@ -19,8 +19,9 @@ from rich.console import Console
 from loadgen.records import RECORD_SCHEMA, Cause, Status
 from testbed.conclude import conclude_run
 from testbed.report.axes import START_MS, log_ticks, round_ticks
-from testbed.report.facts import failure_percent, gather_facts, latency, percent, quantity
+from testbed.report.facts import gather_facts
 from testbed.report.fleet_panels import mean_replicas
+from testbed.report.number_text import failure_percent, latency, percent, quantity
 from testbed.report.page import build_timeline, render_page, write_report
 from testbed.report.tables import failure_table, key_figures, service_table, target_changes
 from testbed.report.terminal import render_summary
