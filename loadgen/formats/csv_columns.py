@@ -49,6 +49,11 @@ def seconds(name: str) -> Column:
     return Column(name, "a number of seconds >= 0", pa.float64(), _all_finite_and_not_negative, _parse_seconds)
 
 
+def numbers(name: str) -> Column:
+    """A column of rates or other numbers."""
+    return Column(name, "a number >= 0", pa.float64(), _all_finite_and_not_negative, _parse_seconds)
+
+
 def instants(name: str, zoned: bool) -> Column:
     """A column of dates with a time, to the nanosecond; `zoned` = they end in a UTC offset."""
     want = "a time like 2023-11-16 18:15:46.6805900" + ("+00:00" if zoned else "")

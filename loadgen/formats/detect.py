@@ -1,12 +1,16 @@
 """Any known trace file -> Trace: the format is told by the file itself, or named."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from loadgen.errors import InputError
 from loadgen.formats.azure import AZURE_COLUMNS, read_azure
 from loadgen.formats.burstgpt import BURSTGPT_COLUMNS, read_burstgpt
 from loadgen.formats.csv_columns import read_head
 from loadgen.formats.parquet import is_parquet, read_parquet
+from loadgen.formats.skipped import SkippedRows
 from loadgen.trace import Service, Trace
 
 FORMATS: tuple[str, ...] = ("burstgpt", "azure", "parquet")
@@ -15,6 +19,43 @@ _KNOWN = (
     f"burstgpt ({','.join(BURSTGPT_COLUMNS)}), azure ({','.join(AZURE_COLUMNS)}), "
     "parquet (made by `burstscale trace convert`)"
 )
+
+OnError = Literal["stop", "skip"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reading:
+    """What was read: the trace, and an account of every row of the files.
+
+    Attributes:
+        trace: the requests, in order of time.
+        rows: rows in the files, headers and blank lines not counted: len(trace) + len(skipped).
+        skipped: the rows that are not in the trace.
+    """
+
+    trace: Trace
+    rows: int
+    skipped: SkippedRows
+
+
+def read_traces(
+    paths: Sequence[Path], format: str = "auto", service: Service | None = None, on_error: OnError = "stop"
+) -> Reading:
+    """Read one trace from one or several files.
+
+    Args:
+        paths: the files.
+        format: 'auto' or one of FORMATS, for all of them.
+        service: what all requests are, for a format that does not say (None = conversation).
+        on_error: 'stop' = the first bad row is an error; 'skip' = bad rows are left out and counted.
+
+    Raises:
+        InputError: as `read_trace`.
+    """
+    if len(paths) != 1 or on_error == "skip":
+        raise InputError("several files, or files with bad rows, cannot be read yet; give one good file")
+    trace = read_trace(paths[0], format, service)
+    return Reading(trace, len(trace), SkippedRows())
 
 
 def read_trace(path: Path, format: str = "auto", service: Service | None = None) -> Trace:
