@@ -8,9 +8,8 @@ from pydantic import Field, PositiveInt, model_validator
 from scipy.optimize import brentq
 from scipy.special import ndtr
 
-from loadgen.strict_config import StrictModel
+from loadgen.strict_config import Positive, StrictModel
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 TokenCount = Annotated[int, Field(ge=1, le=1_000_000)]
 
 

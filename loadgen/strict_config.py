@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from loadgen.errors import InputError
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class StrictModel(BaseModel):
@@ -48,15 +51,15 @@ def parse(model: type[Model], values: Mapping[str, Any], where: str) -> Model:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        raise InputError(f"{where}: {_describe(error, model)}") from error
+        raise InputError(f"{where}: {_describe(error, model, values)}") from error
 
 
-def _describe(error: ValidationError, model: type[BaseModel]) -> str:
+def _describe(error: ValidationError, model: type[BaseModel], values: Mapping[str, Any]) -> str:
     """Say the first problem of a validation in one line, with the known keys where one is unknown."""
     # A misspelt key is both unknown and missing: the first says more.
     problems = sorted(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
     first = problems[0]
-    place = ".".join(str(part) for part in first["loc"]) or "(top level)"
+    place = ".".join(_written_path(first["loc"], values, first["type"] == "missing")) or "(top level)"
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     if first["type"] == "extra_forbidden":
         known = _known_keys(model, first["loc"][:-1])
@@ -64,31 +67,59 @@ def _describe(error: ValidationError, model: type[BaseModel]) -> str:
         return f"unknown key '{place}'{listed}{more}"
     if first["type"] == "missing":
         return f"key '{place}' is missing; add it{more}"
+    if first["type"] == "union_tag_not_found":
+        tag = first["ctx"]["discriminator"].strip("'")
+        return f"key '{place}.{tag}' is missing; add it{more}"
     message = first["msg"].removeprefix("Value error, ")
-    got = "" if first["type"] == "value_error" else f", got {first['input']!r}"
+    got = "" if first["type"] == "value_error" else f", got {_shortened(repr(first['input']))}"
     return f"'{place}': {message[0].lower()}{message[1:]}{got}{more}"
+
+
+def _shortened(text: str, longest: int = 200) -> str:
+    return text if len(text) <= longest else f"{text[:longest]} ..."
+
+
+def _written_path(path: tuple[int | str, ...], values: Any, last_is_missing: bool) -> list[str]:
+    """The path without the tags of unions, which nobody has written."""
+    written = []
+    for number, part in enumerate(path):
+        if isinstance(values, Mapping):
+            if part not in values and not (last_is_missing and number == len(path) - 1):
+                continue
+            values = values.get(part)
+        elif isinstance(values, (list, tuple)) and isinstance(part, int):
+            values = values[part] if part < len(values) else None
+        else:
+            continue
+        written.append(str(part))
+    return written
 
 
 def _known_keys(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
     """Follow `path` through nested models and list the fields of the model found there."""
     current: type[BaseModel] | None = model
-    for part in path:
+    for number, part in enumerate(path):
         if current is None:
             return []
         field = current.model_fields.get(str(part))
         if field is None:
             continue  # a list index, a mapping's key, or the tag of a union
-        current = _model_in(field.annotation, path)
+        current = _model_in(field.annotation, path[number + 1 :])
     return sorted(current.model_fields) if current else []
 
 
 def _model_in(annotation: Any, path: tuple[int | str, ...]) -> type[BaseModel] | None:
-    """Find the model inside an annotation such as `list[M]`, `M | None`, `dict[str, M]` or a tagged union."""
+    """Find the model inside `list[M]`, `M | None`, `dict[str, M]` or a tagged union, whose tag comes next in `path`."""
+    models = _models_in(annotation)
+    for part in path:
+        for candidate in models:
+            tags = {str(getattr(field.annotation, "__args__", ("",))[0]) for field in candidate.model_fields.values()}
+            if str(part) in tags:
+                return candidate
+    return models[0] if models else None
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    candidates = [found for part in getattr(annotation, "__args__", ()) if (found := _model_in(part, path))]
-    for candidate in candidates:
-        tags = {str(getattr(field.annotation, "__args__", ("",))[0]) for field in candidate.model_fields.values()}
-        if tags & {str(part) for part in path}:
-            return candidate
-    return candidates[0] if candidates else None
+        return [annotation]
+    return [model for part in getattr(annotation, "__args__", ()) for model in _models_in(part)]

@@ -6,12 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from loadgen.arrivals.gamma import GammaArrivals
+from loadgen.arrivals.schedule import Point, Schedule
 from loadgen.formats.azure import read_azure
 from loadgen.formats.burstgpt import read_burstgpt
 from loadgen.lengths import Constant
-from loadgen.statistics import describe
+from loadgen.statistics.describe import describe
 from loadgen.trace import Service, make_trace
-from loadgen.workload import Point, Schedule, Stream, WorkloadModel, draw_trace
+from loadgen.workload import Stream, WorkloadModel, draw_trace
 
 LENGTH = Constant(distribution="constant", tokens=100)
 
@@ -44,7 +46,8 @@ def test_alpha_and_beta_are_found_again_overall_and_per_window() -> None:
     alpha = Schedule(
         interpolation="steps", points=(Point(at_s=0, value=0.25), Point(at_s=1200, value=1), Point(at_s=2400, value=4))
     )
-    stream = Stream(service="api", model="m", rate_per_s=20.0, alpha=alpha, prompt_tokens=LENGTH, output_tokens=LENGTH)
+    arrivals = GammaArrivals(process="gamma", rate_per_s=20.0, alpha=alpha)
+    stream = Stream(service="api", model="m", arrivals=arrivals, prompt_tokens=LENGTH, output_tokens=LENGTH)
     model = WorkloadModel(name="three windows", duration_s=3600, streams=(stream,))
     gaps = describe(draw_trace(model, np.random.default_rng(0))).all.gaps
     assert gaps is not None

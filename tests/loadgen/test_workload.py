@@ -21,6 +21,11 @@ def model(*streams: dict[str, Any], duration_s: float = 1000.0) -> WorkloadModel
     return parse(WorkloadModel, values, "test.yaml")
 
 
+def gamma(**keys: Any) -> dict[str, Any]:
+    """A stream's arrivals."""
+    return {"arrivals": {"process": "gamma", **keys}}
+
+
 def points(*pairs: tuple[float, float]) -> list[dict[str, float]]:
     return [{"at_s": at_s, "value": value} for at_s, value in pairs]
 
@@ -59,13 +64,13 @@ def test_the_demo_bursts_to_four_times_its_load_and_calms_down_again() -> None:
 
 
 def test_the_same_seed_draws_the_same_trace_and_another_seed_another() -> None:
-    workload = model({"rate_per_s": 1, "alpha": 0.3})
+    workload = model(gamma(rate_per_s=1, alpha=0.3))
     assert np.array_equal(draw(workload, 1).arrival_s, draw(workload, 1).arrival_s)
     assert not np.array_equal(draw(workload, 1).arrival_s[:5], draw(workload, 2).arrival_s[:5])
 
 
 def test_a_further_stream_leaves_the_first_as_it_was() -> None:
-    first, second = {"rate_per_s": 1, "service": "conversation"}, {"rate_per_s": 2}
+    first, second = {**gamma(rate_per_s=1), "service": "conversation"}, gamma(rate_per_s=2)
     alone, both = draw(model(first)), draw(model(first, second)).of_service(Service.CONVERSATION)
     assert np.array_equal(alone.arrival_s, both.arrival_s)
 
@@ -73,8 +78,8 @@ def test_a_further_stream_leaves_the_first_as_it_was() -> None:
 def test_streams_are_merged_in_order_with_their_service_model_and_lengths() -> None:
     trace = draw(
         model(
-            {"rate_per_s": 1, "service": "conversation", "model": "a", "prompt_tokens": {**LENGTHS, "tokens": 1}},
-            {"rate_per_s": 3, "model": "b", "start_s": 200, "end_s": 300},
+            {**gamma(rate_per_s=1), "service": "conversation", "model": "a", "prompt_tokens": {**LENGTHS, "tokens": 1}},
+            {**gamma(rate_per_s=3), "model": "b", "start_s": 200, "end_s": 300},
         )
     )
     assert trace.model_names == ("a", "b")
@@ -86,18 +91,18 @@ def test_streams_are_merged_in_order_with_their_service_model_and_lengths() -> N
 
 
 def test_steps_hold_their_value_and_the_ends_hold_theirs() -> None:
-    trace = draw(model({"rate_per_s": {"interpolation": "steps", "points": points((250, 40), (500, 160))}}))
+    trace = draw(model(gamma(rate_per_s={"interpolation": "steps", "points": points((250, 40), (500, 160))})))
     np.testing.assert_allclose(rates_per_s(trace, 0, 250, 500, 1000), [40, 40, 160], rtol=0.05)
 
 
 def test_a_line_goes_through_its_points() -> None:
-    trace = draw(model({"rate_per_s": {"interpolation": "linear", "points": points((0, 0), (500, 200))}}))
+    trace = draw(model(gamma(rate_per_s={"interpolation": "linear", "points": points((0, 0), (500, 200))})))
     np.testing.assert_allclose(rates_per_s(trace, 0, 250, 500, 1000), [50, 150, 200], rtol=0.05)
 
 
 def test_a_parabola_goes_through_its_points() -> None:
     course = {"interpolation": "quadratic", "points": points((0, 20), (500, 120), (1000, 20))}
-    trace = draw(model({"rate_per_s": course}))
+    trace = draw(model(gamma(rate_per_s=course)))
     # 120 - 100 x^2 with x = (t - 500) / 500: x^2 is 0.0133 in the mean over |x| < 0.2, 0.173 to 0.6, 0.653 to 1.
     np.testing.assert_allclose(
         rates_per_s(trace, 0, 200, 400, 600, 800, 1000), [54.7, 102.7, 118.7, 102.7, 54.7], rtol=0.04
@@ -107,26 +112,30 @@ def test_a_parabola_goes_through_its_points() -> None:
 def test_beta_gives_the_rate_one_over_alpha_beta_also_where_both_move() -> None:
     alpha = {"interpolation": "linear", "points": points((0, 0.5), (1000, 2))}
     beta_s = {"interpolation": "linear", "points": points((0, 0.02), (1000, 0.01))}
-    workload = model({"alpha": alpha, "beta_s": beta_s})
+    workload = model(gamma(alpha=alpha, beta_s=beta_s))
     time_s = np.linspace(0, 1000, 100_001)
     due = np.trapezoid(1 / ((0.5 + 1.5 * time_s / 1000) * (0.02 - 0.01 * time_s / 1000)), time_s)
     assert expected_requests(workload) == pytest.approx(due, rel=1e-4)
     assert len(draw(workload)) == pytest.approx(due, rel=0.02)
-    assert expected_requests(model({"alpha": 0.25, "beta_s": 2})) == pytest.approx(2000)
+    assert expected_requests(model(gamma(alpha=0.25, beta_s=2))) == pytest.approx(2000)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"rate": 3}, r"unknown key 'streams.0.rate'; known keys: .*rate_per_s"),
-        ({"beta_s": 1}, "'streams.0': give either rate_per_s or beta_s"),
-        ({"alpha": 0}, r"'streams.0.alpha.constant': input should be greater than 0, got 0"),
+        ({"rate": 3}, r"unknown key 'streams.0.arrivals.rate'; known keys: alpha, beta_s, process, rate_per_s"),
+        ({"beta_s": 1}, "'streams.0.arrivals': give either rate_per_s or beta_s"),
+        ({"alpha": 0}, r"'streams.0.arrivals.alpha': input should be greater than 0, got 0"),
         ({"rate_per_s": float("nan")}, "input should be a finite number"),
         ({"rate_per_s": 1e9}, "about 1e[+]12 requests are due; want at most 1e[+]08"),
-        ({"start_s": 2000}, r"streams.0: start_s 2000, end_s 1000; want 0 <= start < end <= 1000"),
+        ({"process": "gama"}, "'streams.0.arrivals': .*'gama' .*'gamma', 'counts'"),
         (
-            {"rate_per_s": {"interpolation": "linear", "points": points((5, 1), (5, 2))}},
+            {"rate_per_s": {"interpolation": "piecewise", "points": points((5, 1), (5, 2))}},
             r"points are at \[5.0, 5.0\] s; want them in order of time",
+        ),
+        (
+            {"rate_per_s": {"interpolation": "linear", "points": points((0, 1), (5, 2), (9, 2))}},
+            "a linear schedule goes through 2 points, got 3",
         ),
         (
             {"rate_per_s": {"interpolation": "quadratic", "points": points((0, 1), (9, 2))}},
@@ -137,19 +146,35 @@ def test_beta_gives_the_rate_one_over_alpha_beta_also_where_both_move() -> None:
             "rate_per_s falls to -1; want at least 0 at all times",
         ),
         ({"alpha": {"interpolation": "steps", "points": points((0, 0))}}, "alpha falls to 0; want at least 0.01"),
-        ({"alpha": {"interpolation": "steps", "points": [{"at": 0, "value": 1}]}}, "unknown key '.*points.0.at'"),
-        ({"alpha": {"interpolation": "steps", "points": [{"value": 1}]}}, "points.0.at_s' is missing"),
+        (
+            {"alpha": {"interpolation": "steps", "points": [{"at": 0, "value": 1}]}},
+            "unknown key 'streams.0.arrivals.alpha.points.0.at'; known keys: at_s, value",
+        ),
+        ({"alpha": {"interpolation": "steps", "points": [{"value": 1}]}}, "alpha.points.0.at_s' is missing"),
+    ],
+)
+def test_a_wrong_process_is_refused_with_the_place_and_the_reason(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=f"^test.yaml: .*{message}"):
+        model(gamma(**{"rate_per_s": 1, **change}))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"rate_per_s": 3}, r"unknown key 'streams.0.rate_per_s'; known keys: arrivals, .*service"),
+        ({"arrivals": {"rate_per_s": 1}}, "key 'streams.0.arrivals.process' is missing"),
+        ({"start_s": 2000}, r"streams.0: start_s 2000, end_s 1000; want 0 <= start < end <= 1000"),
         ({"prompt_tokens": {"distribution": "zip"}}, "'zipf', 'lognormal', 'geometric', 'constant'"),
     ],
 )
-def test_a_wrong_model_is_refused_with_the_place_and_the_reason(change: dict[str, Any], message: str) -> None:
+def test_a_wrong_stream_is_refused_with_the_place_and_the_reason(change: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=f"^test.yaml: .*{message}"):
-        model({"rate_per_s": 1, **change})
+        model({**gamma(rate_per_s=1), **change})
 
 
 def test_a_model_that_draws_no_request_says_so() -> None:
     with pytest.raises(InputError, match="workload 'test': no request was drawn; raise the rate or the duration"):
-        draw(model({"rate_per_s": 1e-9}))
+        draw(model(gamma(rate_per_s=1e-9)))
 
 
 def test_a_model_written_out_and_read_again_is_the_same() -> None:

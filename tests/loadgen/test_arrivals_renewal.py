@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
 
-from loadgen.arrivals import PiecewiseLinear, draw_arrivals
+from loadgen.arrivals.piecewise import PiecewiseLinear
+from loadgen.arrivals.renewal import draw_renewal
 from loadgen.gamma_fit import fit_gamma, time_resolution_s
 
 
@@ -31,13 +32,13 @@ def counts_over_runs(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The mean count per bin over many draws, and the standard error of each mean."""
     rng = np.random.default_rng(5)
-    counts = np.array([np.histogram(draw_arrivals(rate, alpha, rng), edges_s)[0] for _ in range(runs)])
+    counts = np.array([np.histogram(draw_renewal(rate, alpha, rng), edges_s)[0] for _ in range(runs)])
     return counts.mean(axis=0), counts.std(axis=0) / np.sqrt(runs)
 
 
 @pytest.mark.parametrize("shape", [0.25, 0.5, 1.0, 4.0])
 def test_the_gaps_of_a_steady_process_are_gamma_with_the_shape_and_rate_asked_for(shape: float) -> None:
-    arrivals = draw_arrivals(constant(10.0, 10_000.0), constant(shape, 10_000.0), np.random.default_rng(1))
+    arrivals = draw_renewal(constant(10.0, 10_000.0), constant(shape, 10_000.0), np.random.default_rng(1))
     gaps = np.diff(arrivals)
     assert len(gaps) == pytest.approx(100_000, rel=0.03)
     assert fitted_shape(arrivals) == pytest.approx(shape, rel=0.02)
@@ -59,7 +60,7 @@ def test_the_expected_count_is_the_integral_of_the_rate_from_the_very_start() ->
 
 def test_a_ramp_of_the_rate_is_followed() -> None:
     rate = PiecewiseLinear(np.array([0.0, 100.0, 200.0]), np.array([0.0, 400.0]), np.array([400.0, 0.0]))
-    arrivals = draw_arrivals(rate, constant(1.0, 200.0), np.random.default_rng(2))
+    arrivals = draw_renewal(rate, constant(1.0, 200.0), np.random.default_rng(2))
     counts, _ = np.histogram(arrivals, np.linspace(0, 200, 9))
     due = 400 * 25 * np.array([1, 3, 5, 7, 7, 5, 3, 1]) / 8
     np.testing.assert_array_less(np.abs(counts - due), 5 * np.sqrt(due))
@@ -68,7 +69,7 @@ def test_a_ramp_of_the_rate_is_followed() -> None:
 def test_the_shape_follows_its_own_course_whatever_the_rate_does() -> None:
     rate = steps([0, 500, 1000], [100.0, 20.0])
     alpha = steps([0, 250, 750, 1000], [0.2, 1.0, 5.0])
-    arrivals = draw_arrivals(rate, alpha, np.random.default_rng(3))
+    arrivals = draw_renewal(rate, alpha, np.random.default_rng(3))
     for start_s, end_s, shape in ((0, 250, 0.2), (250, 500, 1.0), (500, 750, 1.0), (750, 1000, 5.0)):
         assert fitted_shape(arrivals[(arrivals >= start_s) & (arrivals < end_s)]) == pytest.approx(shape, rel=0.06), (
             start_s,
@@ -78,7 +79,7 @@ def test_the_shape_follows_its_own_course_whatever_the_rate_does() -> None:
 
 def test_a_shape_that_slides_is_met_at_each_point_of_its_course() -> None:
     alpha = PiecewiseLinear(np.array([0.0, 1000.0]), np.array([0.2]), np.array([3.0]))
-    arrivals = draw_arrivals(constant(200.0, 1000.0), alpha, np.random.default_rng(4))
+    arrivals = draw_renewal(constant(200.0, 1000.0), alpha, np.random.default_rng(4))
     for middle_s in (50, 500, 950):
         assert fitted_shape(arrivals[np.abs(arrivals - middle_s) < 50]) == pytest.approx(
             0.2 + 2.8 * middle_s / 1000, rel=0.08
@@ -86,11 +87,11 @@ def test_a_shape_that_slides_is_met_at_each_point_of_its_course() -> None:
 
 
 def test_nothing_arrives_while_the_rate_is_zero() -> None:
-    arrivals = draw_arrivals(steps([0, 10, 20, 30], [5.0, 0.0, 5.0]), constant(1.0, 30.0), np.random.default_rng(6))
+    arrivals = draw_renewal(steps([0, 10, 20, 30], [5.0, 0.0, 5.0]), constant(1.0, 30.0), np.random.default_rng(6))
     assert not np.any((arrivals > 10) & (arrivals < 20))
     assert np.any(arrivals < 10)
     assert np.any(arrivals > 20)
-    assert len(draw_arrivals(constant(0.0, 10.0), constant(1.0, 10.0), np.random.default_rng(7))) == 0
+    assert len(draw_renewal(constant(0.0, 10.0), constant(1.0, 10.0), np.random.default_rng(7))) == 0
 
 
 @st.composite
@@ -105,7 +106,7 @@ def test_arrivals_are_in_order_inside_the_span_and_repeatable(data: st.DataObjec
     edges_s = data.draw(st.floats(0, 1000)) + np.concatenate([[0.0], np.cumsum(widths_s)])
     rate = data.draw(courses(edges_s, 0.0, 20.0))
     alpha = data.draw(courses(edges_s, 0.05, 20.0))
-    arrivals = draw_arrivals(rate, alpha, np.random.default_rng(seed))
+    arrivals = draw_renewal(rate, alpha, np.random.default_rng(seed))
     assert np.all(np.diff(arrivals) >= 0)
     assert np.all((arrivals >= edges_s[0]) & (arrivals < edges_s[-1]))
-    assert np.array_equal(arrivals, draw_arrivals(rate, alpha, np.random.default_rng(seed)))
+    assert np.array_equal(arrivals, draw_renewal(rate, alpha, np.random.default_rng(seed)))

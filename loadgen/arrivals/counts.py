@@ -1,0 +1,89 @@
+"""Arrivals that give known counts: so many requests in each bin, placed within it as burstily as asked for."""
+
+from typing import Annotated, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from loadgen.arrivals.piecewise import Floats
+from loadgen.strict_config import NonNegative, Positive, StrictModel
+
+_Shape = Annotated[float, Field(ge=0.01, le=1e4)]
+
+
+class CountArrivals(StrictModel):
+    """A series of counts per bin, met exactly by every draw; the first bin begins where the stream does.
+
+    Within a bin of n requests the n + 1 gaps, those to the bin's edges included, are Gamma(alpha) and scaled to fill
+    it; with alpha 1 that is a Poisson process of which n arrivals are known.
+
+    Attributes:
+        requests: per bin; null = not known.
+        bin_s: length of a bin.
+        factor: multiplies all counts. Counts that are then no whole numbers are rounded so that the total up to each
+            bin's end is right to within half a request.
+        alpha: shape of the gaps: the smaller, the burstier.
+        missing: what to take for an unknown count: none is accepted, zero, or the line between its neighbours.
+    """
+
+    process: Literal["counts"]
+    requests: Annotated[tuple[NonNegative | None, ...], Field(min_length=1)]
+    bin_s: Positive
+    factor: Positive = 1.0
+    alpha: _Shape = 1.0
+    missing: Literal["error", "zero", "interpolate"] = "error"
+
+
+def draw_counts(process: CountArrivals, start_s: float, end_s: float, rng: np.random.Generator) -> Floats:
+    """Draw the arrival times (s, sorted) in [start_s, end_s); of a bin that the end cuts, those before the end."""
+    counts = _whole_counts(process, start_s, end_s)
+    edges_s = start_s + process.bin_s * np.arange(len(counts) + 1)
+    gaps = rng.standard_gamma(process.alpha, size=int(counts.sum()) + len(counts))
+    in_bin = np.repeat(np.arange(len(counts)), counts + 1)
+    gaps_end = np.cumsum(counts + 1)
+    reached = np.cumsum(gaps)
+    before = np.concatenate([[0.0], reached[gaps_end[:-1] - 1]])
+    whole = (reached[gaps_end - 1] - before)[in_bin]
+    # Gaps of a very small alpha may all underflow to 0: such arrivals lie at the bin's start.
+    place = np.divide(reached - before[in_bin], whole, out=np.zeros_like(whole), where=whole > 0)
+    is_arrival = np.ones(len(gaps), dtype=np.bool_)
+    is_arrival[gaps_end - 1] = False  # a bin's last gap ends at its edge
+    # Rounding must not push an arrival out of its bin.
+    latest_s = np.nextafter(edges_s[in_bin + 1], -np.inf)
+    arrival_s: Floats = np.minimum(edges_s[in_bin] + place * process.bin_s, latest_s)[is_arrival]
+    return arrival_s[: np.searchsorted(arrival_s, end_s)]
+
+
+def expected_counts(process: CountArrivals, start_s: float, end_s: float) -> float:
+    """The mean number of arrivals in [start_s, end_s): the counts, of a bin that the end cuts its share.
+
+    Raises:
+        ValueError: the counts end before `end_s`, or one of them is missing and must not be.
+    """
+    counts = _whole_counts(process, start_s, end_s)
+    edges_s = start_s + process.bin_s * np.arange(len(counts) + 1)
+    return float(np.interp(end_s, edges_s, np.concatenate([[0], np.cumsum(counts)])))
+
+
+def _whole_counts(process: CountArrivals, start_s: float, end_s: float) -> NDArray[np.int64]:
+    """The number of requests in each bin that begins before the end."""
+    bins = int(np.ceil((end_s - start_s) / process.bin_s - 1e-9))
+    if bins > len(process.requests):
+        raise ValueError(
+            f"the counts cover {len(process.requests) * process.bin_s:g} s, the stream lasts {end_s - start_s:g} s; "
+            "end the stream earlier or give more counts"
+        )
+    counts = np.array([np.nan if count is None else count for count in process.requests[:bins]])
+    unknown = np.isnan(counts)
+    if unknown.any():
+        if process.missing == "error":
+            raise ValueError(
+                f"{unknown.sum()} counts are missing, the first in bin {int(np.argmax(unknown))}; set missing to "
+                "zero or interpolate"
+            )
+        if process.missing == "interpolate" and not unknown.all():
+            counts[unknown] = np.interp(np.flatnonzero(unknown), np.flatnonzero(~unknown), counts[~unknown])
+        counts[np.isnan(counts)] = 0.0
+    reached = np.floor(np.cumsum(counts * process.factor) + 0.5)
+    return np.diff(reached, prepend=0.0).astype(np.int64)

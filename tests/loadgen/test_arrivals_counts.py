@@ -1,0 +1,75 @@
+"""Arrivals from counts give exactly those counts, as burstily as asked for."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from loadgen.arrivals.counts import CountArrivals, draw_counts, expected_counts
+
+
+def counts(requests: list[float | None], bin_s: float = 10.0, **keys: Any) -> CountArrivals:
+    return CountArrivals(process="counts", requests=tuple(requests), bin_s=bin_s, **keys)
+
+
+def drawn_per_bin(process: CountArrivals, start_s: float, end_s: float, seed: int = 0) -> list[int]:
+    arrival_s = draw_counts(process, start_s, end_s, np.random.default_rng(seed))
+    assert np.all(np.diff(arrival_s) >= 0)
+    assert np.all((arrival_s >= start_s) & (arrival_s < end_s))
+    bins = np.arange(len(process.requests) + 1) * process.bin_s + start_s
+    return np.diff(np.searchsorted(arrival_s, bins)).tolist()
+
+
+@given(
+    st.lists(st.integers(0, 300), min_size=1, max_size=30),
+    st.floats(0.1, 3600),
+    st.floats(0.01, 1000),
+    st.floats(0, 1e6),
+    st.integers(0, 2**32),
+)
+def test_every_bin_holds_exactly_its_count_whatever_the_shape(
+    requests: list[int], bin_s: float, alpha: float, start_s: float, seed: int
+) -> None:
+    process = counts(list(requests), bin_s, alpha=alpha)
+    assert drawn_per_bin(process, start_s, start_s + bin_s * len(requests), seed) == requests
+
+
+def test_with_a_shape_of_one_the_arrivals_of_a_bin_are_uniform() -> None:
+    arrival_s = draw_counts(counts([20_000]), 0, 10, np.random.default_rng(0))
+    assert stats.kstest(arrival_s / 10, "uniform").pvalue > 1e-3
+
+
+@pytest.mark.parametrize("alpha", [0.25, 4.0])
+def test_the_gaps_within_a_bin_have_the_shape_asked_for(alpha: float) -> None:
+    gaps_s = np.diff(draw_counts(counts([100_000], alpha=alpha), 0, 10, np.random.default_rng(0)))
+    assert gaps_s.std() / gaps_s.mean() == pytest.approx(alpha**-0.5, rel=0.02)
+
+
+def test_a_factor_keeps_the_total_by_rounding_what_has_been_reached() -> None:
+    # Reached after each bin: 0.7, 1.4, 2.1, 2.8, 3.5, rounded 1, 1, 2, 3, 4.
+    assert drawn_per_bin(counts([1, 1, 1, 1, 1], factor=0.7), 0, 50) == [1, 0, 1, 1, 1]
+    assert sum(drawn_per_bin(counts([3] * 1000, factor=1 / 7), 0, 10_000)) == round(3000 / 7)
+
+
+def test_missing_counts_are_refused_or_filled_as_asked() -> None:
+    requests = [None, 10, None, None, 40, None]
+    with pytest.raises(ValueError, match="4 counts are missing, the first in bin 0; set missing to zero or"):
+        expected_counts(counts(requests), 0, 60)
+    assert drawn_per_bin(counts(requests, missing="zero"), 0, 60) == [0, 10, 0, 0, 40, 0]
+    assert drawn_per_bin(counts(requests, missing="interpolate"), 0, 60) == [10, 10, 20, 30, 40, 40]
+
+
+def test_a_stream_that_ends_within_a_bin_gets_the_part_before_its_end() -> None:
+    process = counts([100, 100_000])
+    assert expected_counts(process, 5, 20) == 100 + 50_000
+    first, second = drawn_per_bin(process, 5, 20)
+    assert first == 100
+    assert second == pytest.approx(50_000, rel=0.02)
+
+
+def test_counts_that_end_before_the_stream_are_refused() -> None:
+    with pytest.raises(ValueError, match="the counts cover 20 s, the stream lasts 21 s"):
+        expected_counts(counts([1, 2]), 0, 21)
