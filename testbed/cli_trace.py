@@ -24,7 +24,7 @@ def describe_command(
 ) -> None:
     """Say what is in a trace: requests, tokens, failures, rates, burstiness."""
     from loadgen.formats.detect import read_trace
-    from loadgen.statistics import describe
+    from loadgen.statistics.describe import describe
     from testbed.trace_table import description_table
 
     description = describe(read_trace(path, format))

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from rich.table import Table
 
-from loadgen.statistics import TraceDescription, TrafficDescription
+from loadgen.statistics.describe import TraceDescription, TrafficDescription
 
 _ROWS: tuple[tuple[str, Callable[[TrafficDescription], str]], ...] = (
     ("requests", lambda traffic: f"{traffic.requests:,}"),
