@@ -42,14 +42,20 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return document
 
 
-def parse(model: type[Model], values: Mapping[str, Any], where: str) -> Model:
-    """Build `model` from plain values; `where` (a file name, say) opens every error message.
+def parse(model: type[Model], values: Mapping[str, Any], where: str, folder: Path | None = None) -> Model:
+    """Build `model` from plain values.
+
+    Args:
+        model: what to build.
+        values: as YAML gives them.
+        where: opens every error message: a file name, say.
+        folder: files that are named in the values are relative to it; None = the working directory.
 
     Raises:
         InputError: with the first problem and the number of further ones.
     """
     try:
-        return model.model_validate(values)
+        return model.model_validate(values, context={"folder": folder})
     except ValidationError as error:
         raise InputError(f"{where}: {_describe(error, model, values)}") from error
 

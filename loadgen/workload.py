@@ -63,7 +63,7 @@ def read_workload_model(path: Path) -> WorkloadModel:
     Raises:
         InputError: the file is unreadable, or a key or value is wrong.
     """
-    return parse(WorkloadModel, read_yaml(path), str(path))
+    return parse(WorkloadModel, read_yaml(path), str(path), path.parent)
 
 
 def expected_requests(model: WorkloadModel) -> float:

@@ -1,12 +1,14 @@
 """Arrivals that give known counts: so many requests in each bin, placed within it as burstily as asked for."""
 
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, ValidationInfo, model_validator
 
 from loadgen.arrivals.piecewise import Floats
+from loadgen.rate_series import read_rate_series
 from loadgen.strict_config import NonNegative, Positive, StrictModel
 
 _Shape = Annotated[float, Field(ge=0.01, le=1e4)]
@@ -19,6 +21,10 @@ class CountArrivals(StrictModel):
     it; with alpha 1 that is a Poisson process of which n arrivals are known.
 
     Attributes:
+        file: a rate series that `loadgen.rate_series` reads, relative to the workload model; it is read once, into
+            `requests` and `bin_s`, so that a model written out again needs no other file.
+        label: which of the file's series; may be left out where there is one.
+        skip_s: how much of the file's beginning is left out, a multiple of its bin.
         requests: per bin; null = not known.
         bin_s: length of a bin.
         factor: multiplies all counts. Counts that are then no whole numbers are rounded so that the total up to each
@@ -28,11 +34,28 @@ class CountArrivals(StrictModel):
     """
 
     process: Literal["counts"]
+    file: Path | None = None
+    label: str | None = None
+    skip_s: NonNegative = 0.0
     requests: Annotated[tuple[NonNegative | None, ...], Field(min_length=1)]
     bin_s: Positive
     factor: Positive = 1.0
     alpha: _Shape = 1.0
     missing: Literal["error", "zero", "interpolate"] = "error"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_file(cls, values: Any, info: ValidationInfo) -> Any:
+        if not isinstance(values, dict) or "requests" in values:
+            return values
+        if "file" not in values:
+            raise ValueError("give file, or requests and bin_s")
+        match values["file"], values.get("label"), values.get("skip_s", 0.0):
+            case (str() | Path()) as file, (str() | None) as label, (int() | float()) as skip_s:
+                folder = (info.context or {}).get("folder") or Path()
+                return {**values, **_read_counts(folder / file, label, skip_s)}
+            case _:
+                return values  # of a wrong type, as the fields will say
 
 
 def draw_counts(process: CountArrivals, start_s: float, end_s: float, rng: np.random.Generator) -> Floats:
@@ -64,6 +87,18 @@ def expected_counts(process: CountArrivals, start_s: float, end_s: float) -> flo
     counts = _whole_counts(process, start_s, end_s)
     edges_s = start_s + process.bin_s * np.arange(len(counts) + 1)
     return float(np.interp(end_s, edges_s, np.concatenate([[0], np.cumsum(counts)])))
+
+
+def _read_counts(path: Path, label: str | None, skip_s: float) -> dict[str, Any]:
+    """The counts of one series of a file, as the keys that hold them."""
+    series = read_rate_series(path)
+    if label is None and len(series.labels) > 1:
+        raise ValueError(f"{path} holds {len(series.labels)} series; give label, one of {', '.join(series.labels)}")
+    skipped = round(skip_s / series.bin_s)
+    if abs(skipped * series.bin_s - skip_s) > 1e-6:
+        raise ValueError(f"skip_s is {skip_s:g}, want a multiple of the bin of {series.bin_s:g} s in {path}")
+    counts = series.of(label or series.labels[0])[skipped:]
+    return {"bin_s": series.bin_s, "requests": [None if np.isnan(count) else float(count) for count in counts]}
 
 
 def _whole_counts(process: CountArrivals, start_s: float, end_s: float) -> NDArray[np.int64]:

@@ -1,11 +1,28 @@
 """Arrival times of bursty traffic: a renewal process with Gamma gaps whose rate and shape change with time."""
 
+from collections.abc import Sequence
+
 import numpy as np
+from pydantic import PositiveInt
 
 from loadgen.arrivals.piecewise import Floats, PiecewiseLinear
+from loadgen.strict_config import Positive, StrictModel
 
 
-def draw_renewal(rate_per_s: PiecewiseLinear, alpha: PiecewiseLinear, rng: np.random.Generator) -> Floats:
+class RateBurst(StrictModel):
+    """From the arrival with this number on (the first is 1), the rate is `factor` times as high for `duration_s`.
+
+    Source: "burst event after N requests" of the workload settings in Wang et al., "BurstGPT", arXiv 2401.17644.
+    """
+
+    after_requests: PositiveInt
+    factor: Positive
+    duration_s: Positive
+
+
+def draw_renewal(
+    rate_per_s: PiecewiseLinear, alpha: PiecewiseLinear, rng: np.random.Generator, bursts: Sequence[RateBurst] = ()
+) -> Floats:
     """Draw the arrival times (s, sorted) of a Gamma renewal process with a rate and a shape that change.
 
     The process is drawn in operational time, in which one arrival is due per unit: gaps are Gamma(alpha, 1/alpha),
@@ -13,7 +30,8 @@ def draw_renewal(rate_per_s: PiecewiseLinear, alpha: PiecewiseLinear, rng: np.ra
     runs faster or slower from the change on: after a jump from 0.1/s to 10/s, nobody waits for the end of a gap that
     began as 10 s. Where the rate stands still, gaps in seconds are Gamma(alpha, beta) with beta = 1/(alpha rate).
     A gap keeps the shape that holds where it begins. The first gap is drawn as if the process had always been
-    running, so that the expected number of arrivals is the integral of the rate from the start.
+    running, so that the expected number of arrivals is the integral of the rate from the start. A burst changes the
+    rate from the instant of the arrival that sets it off; arrivals up to that one are as they are without it.
 
     Source: Gamma gaps with changing alpha and beta: Wang et al., "BurstGPT", arXiv 2401.17644. Operational time:
     Berman, "Inhomogeneous and modulated gamma processes", Biometrika 68(1), 1981. Stationary first gap: Cox, "Renewal
@@ -23,17 +41,40 @@ def draw_renewal(rate_per_s: PiecewiseLinear, alpha: PiecewiseLinear, rng: np.ra
         rate_per_s: >= 0.
         alpha: > 0, over the same span.
         rng: the only source of chance.
+        bursts: in any order; where two overlap, their factors multiply.
     """
-    due = rate_per_s.integral()
     shape_edges_s, shapes = _constant_shapes(alpha)
-    edges = _operational(rate_per_s, due, shape_edges_s)
+    edges = _operational(rate_per_s, shape_edges_s)
+    pending = sorted(bursts, key=lambda burst: burst.after_requests, reverse=True)
     # The time until the next arrival of a running process: a gap chosen by its length, at a uniform place in it.
-    arrivals = [np.array([rng.standard_gamma(shapes[0] + 1) / shapes[0] * rng.random()])]
-    while (last := float(arrivals[-1][-1])) < edges[-1]:
+    drawn = [np.array([rng.standard_gamma(shapes[0] + 1) / shapes[0] * rng.random()])]
+    count = 1
+    while True:
+        if pending and count >= pending[-1].after_requests:
+            burst = pending.pop()
+            drawn = [np.concatenate(drawn)[: burst.after_requests]]
+            count = burst.after_requests
+            if (at := float(drawn[-1][-1])) < edges[-1]:
+                rate_per_s = with_burst(rate_per_s, at, burst)
+                edges = _operational(rate_per_s, shape_edges_s)
+            continue
+        if (last := float(drawn[-1][-1])) >= edges[-1]:
+            break
         piece = int(np.searchsorted(edges, last, side="right")) - 1
-        arrivals.append(_gaps_from(last, float(edges[piece + 1]), float(shapes[piece]), rng))
-    operational = np.concatenate(arrivals)
-    return _clock_times(rate_per_s, due, operational[operational < edges[-1]])
+        drawn.append(_gaps_from(last, float(edges[piece + 1]), float(shapes[piece]), rng))
+        count += len(drawn[-1])
+    operational = np.concatenate(drawn)
+    return _clock_times(rate_per_s, operational[operational < edges[-1]])
+
+
+def with_burst(rate_per_s: PiecewiseLinear, operational: float, burst: RateBurst) -> PiecewiseLinear:
+    """The rate with a burst that begins at this operational time."""
+    start_s = float(_clock_times(rate_per_s, np.array([operational]))[0])
+    end_s = min(start_s + burst.duration_s, float(rate_per_s.edges_s[-1]))
+    edges_s = np.union1d(rate_per_s.edges_s, [start_s, end_s])
+    pieces = rate_per_s.split_at(edges_s)
+    factor = np.where((edges_s[:-1] >= start_s) & (edges_s[:-1] < end_s), burst.factor, 1.0)
+    return PiecewiseLinear(edges_s, pieces.left * factor, pieces.right * factor)
 
 
 def _gaps_from(start: float, end: float, shape: float, rng: np.random.Generator) -> Floats:
@@ -58,8 +99,9 @@ def _constant_shapes(alpha: PiecewiseLinear) -> tuple[Floats, Floats]:
     return np.concatenate(edges_s), np.concatenate(shapes)
 
 
-def _operational(rate_per_s: PiecewiseLinear, due: Floats, time_s: Floats) -> Floats:
+def _operational(rate_per_s: PiecewiseLinear, time_s: Floats) -> Floats:
     """Clock time to operational time: the arrivals that are due by then."""
+    due = rate_per_s.integral()
     piece = np.clip(np.searchsorted(rate_per_s.edges_s, time_s, side="right") - 1, 0, len(rate_per_s.left) - 1)
     since_s = time_s - rate_per_s.edges_s[piece]
     width_s = rate_per_s.edges_s[piece + 1] - rate_per_s.edges_s[piece]
@@ -68,8 +110,9 @@ def _operational(rate_per_s: PiecewiseLinear, due: Floats, time_s: Floats) -> Fl
     return operational
 
 
-def _clock_times(rate_per_s: PiecewiseLinear, due: Floats, operational: Floats) -> Floats:
+def _clock_times(rate_per_s: PiecewiseLinear, operational: Floats) -> Floats:
     """Operational time back to clock time; stretches of rate 0 take no operational time and get no arrival."""
+    due = rate_per_s.integral()
     piece = np.clip(np.searchsorted(due, operational, side="right") - 1, 0, len(rate_per_s.left) - 1)
     wanted = operational - due[piece]
     left = rate_per_s.left[piece]

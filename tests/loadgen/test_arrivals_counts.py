@@ -1,5 +1,6 @@
 """Arrivals from counts give exactly those counts, as burstily as asked for."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,10 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from loadgen.arrivals.counts import CountArrivals, draw_counts, expected_counts
+from loadgen.errors import InputError
+from loadgen.strict_config import parse
+
+HOURLY = "day,hour,conversation,api\n3,0,5,0\n3,1,7,1000\n3,3,9,0\n"
 
 
 def counts(requests: list[float | None], bin_s: float = 10.0, **keys: Any) -> CountArrivals:
@@ -73,3 +78,36 @@ def test_a_stream_that_ends_within_a_bin_gets_the_part_before_its_end() -> None:
 def test_counts_that_end_before_the_stream_are_refused() -> None:
     with pytest.raises(ValueError, match="the counts cover 20 s, the stream lasts 21 s"):
         expected_counts(counts([1, 2]), 0, 21)
+
+
+def read(folder: Path, **keys: Any) -> CountArrivals:
+    return parse(CountArrivals, {"process": "counts", **keys}, "model.yaml", folder)
+
+
+def test_counts_are_read_from_a_file_beside_the_model(tmp_path: Path) -> None:
+    (tmp_path / "hours.csv").write_text(HOURLY)
+    process = read(tmp_path, file="hours.csv", label="conversation", missing="zero", skip_s=3600)
+    assert process.bin_s == 3600
+    assert drawn_per_bin(process, 0, 3 * 3600) == [7, 0, 9], "the third hour has no row"
+    (tmp_path / "hours.csv").unlink()
+    assert parse(CountArrivals, process.model_dump(mode="json", exclude_none=True), "again") == process
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({}, "give file, or requests and bin_s"),
+        ({"requests": [1, 2]}, "key 'bin_s' is missing"),
+        ({"requests": [], "bin_s": 1}, "'requests': .* at least 1 item"),
+        ({"requests": [-1], "bin_s": 1}, "'requests.0': .*greater than or equal to 0, got -1"),
+        ({"file": "none.csv"}, "none.csv: cannot be read"),
+        ({"file": 3}, "'file': input is not a valid path"),
+        ({"file": "hours.csv"}, "holds 2 series; give label, one of conversation, api"),
+        ({"file": "hours.csv", "label": "chat"}, "has no 'chat'; it has conversation, api"),
+        ({"file": "hours.csv", "label": "api", "skip_s": 60}, "skip_s is 60, want a multiple of the bin of 3600 s"),
+    ],
+)
+def test_what_cannot_be_read_as_counts_is_refused(tmp_path: Path, keys: dict[str, Any], message: str) -> None:
+    (tmp_path / "hours.csv").write_text(HOURLY)
+    with pytest.raises(InputError, match=f"^model.yaml: .*{message}"):
+        read(tmp_path, **keys)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from loadgen.arrivals.piecewise import PiecewiseLinear
-from loadgen.arrivals.renewal import draw_renewal
+from loadgen.arrivals.renewal import RateBurst, draw_renewal
 from loadgen.gamma_fit import fit_gamma, time_resolution_s
 
 
@@ -110,3 +110,62 @@ def test_arrivals_are_in_order_inside_the_span_and_repeatable(data: st.DataObjec
     assert np.all(np.diff(arrivals) >= 0)
     assert np.all((arrivals >= edges_s[0]) & (arrivals < edges_s[-1]))
     assert np.array_equal(arrivals, draw_renewal(rate, alpha, np.random.default_rng(seed)))
+
+
+def test_a_burst_begins_with_the_arrival_that_sets_it_off_and_lasts_as_long_as_asked() -> None:
+    rate, alpha = constant(10.0, 100.0), constant(0.5, 100.0)
+    burst = RateBurst(after_requests=200, factor=20, duration_s=5)
+    during, after = [], []
+    for seed in range(40):
+        plain = draw_renewal(rate, alpha, np.random.default_rng(seed))
+        arrivals = draw_renewal(rate, alpha, np.random.default_rng(seed), [burst])
+        assert np.array_equal(arrivals[:200], plain[:200])
+        since_s = arrivals[200:] - arrivals[199]
+        during.append(np.count_nonzero(since_s < 5))
+        after.append(np.count_nonzero((since_s >= 5) & (since_s < 25)))
+    # 1000 are due in the burst, then 200 in 20 s. Just after an arrival a process with alpha 0.5 is (1/alpha - 1)/2 =
+    # 0.5 ahead. A count of n has a variance of n/alpha.
+    assert np.mean(during) == pytest.approx(1000.5, abs=4 * np.sqrt(2000 / 40))
+    assert np.mean(after) == pytest.approx(200, abs=4 * np.sqrt(400 / 40))
+
+
+def test_the_gaps_of_a_burst_keep_their_shape() -> None:
+    arrivals = draw_renewal(
+        constant(1.0, 200.0),
+        constant(0.3, 200.0),
+        np.random.default_rng(0),
+        [RateBurst(after_requests=100, factor=1000, duration_s=50)],
+    )
+    busy = arrivals[(arrivals > arrivals[100]) & (arrivals < arrivals[99] + 50)]
+    assert len(busy) == pytest.approx(50_000, rel=0.05)
+    assert fitted_shape(busy) == pytest.approx(0.3, rel=0.03)
+
+
+def test_bursts_multiply_where_they_overlap_and_one_that_is_never_set_off_does_nothing() -> None:
+    rate, alpha = constant(10.0, 100.0), constant(100.0, 100.0)  # as good as a clock
+    bursts = [
+        RateBurst(after_requests=10_000, factor=9, duration_s=9),
+        RateBurst(after_requests=200, factor=3, duration_s=20),
+        RateBurst(after_requests=100, factor=2, duration_s=30),
+    ]
+    arrivals = draw_renewal(rate, alpha, np.random.default_rng(0), bursts)
+    # 100 in 10 s; twice the rate up to the 200th at 15 s; six times to 35 s; twice to 40 s; then 10/s again.
+    # The 200th comes at 15 s +- 0.07 s (200 gaps with a CV of 0.1, at up to 20/s), where the rate moves by 40/s.
+    counts, _ = np.histogram(arrivals, [0, 10, 15, 35, 40, 100])
+    np.testing.assert_allclose(counts, [100, 100, 1200, 100, 600], atol=4 * 0.07 * 40)
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 60), st.floats(0.01, 5), st.floats(0.01, 100)), max_size=4),
+    st.integers(0, 2**32),
+)
+def test_arrivals_with_bursts_are_in_order_inside_the_span(bursts: list[tuple[int, float, float]], seed: int) -> None:
+    arrivals = draw_renewal(
+        steps([5, 10, 20, 40], [1.0, 0.0, 2.0]),
+        PiecewiseLinear(np.array([5.0, 40.0]), np.array([0.1]), np.array([3.0])),
+        np.random.default_rng(seed),
+        [RateBurst(after_requests=after, factor=factor, duration_s=lasts) for after, factor, lasts in bursts],
+    )
+    assert np.all(np.diff(arrivals) >= 0)
+    assert np.all((arrivals >= 5) & (arrivals < 40))
+    assert not np.any((arrivals > 10) & (arrivals < 20)), "a rate of 0 stays 0"

@@ -120,10 +120,18 @@ def test_beta_gives_the_rate_one_over_alpha_beta_also_where_both_move() -> None:
     assert expected_requests(model(gamma(alpha=0.25, beta_s=2))) == pytest.approx(2000)
 
 
+def test_a_burst_after_so_many_requests_is_expected_as_it_is_drawn() -> None:
+    burst = {"after_requests": 200, "factor": 5, "duration_s": 60}
+    workload = model(gamma(alpha=0.25, beta_s=2, bursts=[burst]))
+    assert expected_requests(workload) == pytest.approx(2000 + 4 * 2 * 60)
+    drawn = [len(draw(workload, seed)) for seed in range(60)]
+    assert np.mean(drawn) == pytest.approx(2480, abs=4 * np.sqrt(4 * 2480 / 60))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"rate": 3}, r"unknown key 'streams.0.arrivals.rate'; known keys: alpha, beta_s, process, rate_per_s"),
+        ({"rate": 3}, r"unknown key 'streams.0.arrivals.rate'; known keys: alpha, beta_s, bursts, process, rate_per_s"),
         ({"beta_s": 1}, "'streams.0.arrivals': give either rate_per_s or beta_s"),
         ({"alpha": 0}, r"'streams.0.arrivals.alpha': input should be greater than 0, got 0"),
         ({"rate_per_s": float("nan")}, "input should be a finite number"),
