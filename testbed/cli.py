@@ -11,6 +11,15 @@ from rich.table import Table
 from loadgen.errors import InputError
 from testbed.cli_bench import bench_app
 from testbed.cli_forecast import forecast_app
+from testbed.cli_selection import (
+    LimitSeconds,
+    MaxOutputTokens,
+    MaxPromptTokens,
+    RateFactor,
+    ServiceName,
+    Speed,
+    StartSeconds,
+)
 from testbed.cli_trace import trace_app
 from testbed.progress import TerminalProgress
 
@@ -28,8 +37,6 @@ console = Console()
 
 ExperimentFile = Annotated[Path, typer.Argument(help="Experiment file, such as configs/experiments/quickstart.yaml.")]
 TracePath = Annotated[Path | None, typer.Option("--trace", help="Replay this trace in place of the file's traffic.")]
-LimitSeconds = Annotated[float | None, typer.Option(help="Use only so much of the trace, in its own time.")]
-Speed = Annotated[float | None, typer.Option(help="Play the trace so many times faster.")]
 PolicyName = Annotated[str | None, typer.Option("--policy", help="Another policy; see `burstscale policies`.")]
 Seed = Annotated[int | None, typer.Option(min=0, help="Seed of everything random.")]
 ServeFile = Annotated[Path | None, typer.Option("--serve", help="Another Serve config file.")]
@@ -42,6 +49,7 @@ def simulate_command(
     out: OutFolder,
     trace: TracePath = None,
     limit_s: LimitSeconds = None,
+    rate_factor: RateFactor = None,
     speed: Speed = None,
     policy: PolicyName = None,
     seed: Seed = None,
@@ -51,7 +59,8 @@ def simulate_command(
     from testbed.config import Overrides, load_experiment
     from testbed.simulate import simulate_experiment
 
-    overrides = Overrides(trace=trace, serve=serve, limit_s=limit_s, speed=speed, policy=policy, seed=seed)
+    selection = {"limit_s": limit_s, "rate_factor": rate_factor, "speed": speed}
+    overrides = Overrides(trace=trace, serve=serve, selection=selection, policy=policy, seed=seed)
     resolved = load_experiment(experiment, overrides)
     with TerminalProgress(console, "simulating") as progress:
         folder = simulate_experiment(resolved, out, progress.update)
@@ -64,6 +73,7 @@ def run_command(
     out: OutFolder,
     trace: TracePath = None,
     limit_s: LimitSeconds = None,
+    rate_factor: RateFactor = None,
     speed: Speed = None,
     policy: PolicyName = None,
     seed: Seed = None,
@@ -73,7 +83,8 @@ def run_command(
     from testbed.config import Overrides, load_experiment
     from testbed.live import run_experiment
 
-    overrides = Overrides(trace=trace, serve=serve, limit_s=limit_s, speed=speed, policy=policy, seed=seed)
+    selection = {"limit_s": limit_s, "rate_factor": rate_factor, "speed": speed}
+    overrides = Overrides(trace=trace, serve=serve, selection=selection, policy=policy, seed=seed)
     resolved = load_experiment(experiment, overrides)
     with TerminalProgress(console, "starting") as progress:
         folder = run_experiment(resolved, out, progress)
@@ -86,8 +97,14 @@ def load_command(
     url: Annotated[str, typer.Option(help="Server with an OpenAI-compatible API, such as http://127.0.0.1:8000.")],
     model: Annotated[str, typer.Option(help="Model to ask for.")],
     out: OutFolder,
+    start_s: StartSeconds = None,
     limit_s: LimitSeconds = None,
-    speed: Annotated[float, typer.Option(help="Play the trace so many times faster.")] = 1.0,
+    service: ServiceName = None,
+    trace_model: Annotated[str | None, typer.Option(help="Only the requests for this model of the trace.")] = None,
+    rate_factor: RateFactor = None,
+    speed: Speed = None,
+    max_prompt_tokens: MaxPromptTokens = None,
+    max_output_tokens: MaxOutputTokens = None,
     deadline_s: Annotated[float, typer.Option(help="A request that is not done so long after its time failed.")] = 30.0,
     ttft_s: Annotated[float, typer.Option(help="Promised time to the first token, for the SLO attainment.")] = 2.0,
     tpot_s: Annotated[float, typer.Option(help="Promised time per further token.")] = 0.2,
@@ -96,10 +113,22 @@ def load_command(
     api_key_env: Annotated[str | None, typer.Option(help="Environment variable that holds the API key.")] = None,
 ) -> None:
     """Replay a trace, open loop, against any OpenAI-compatible server."""
+    from loadgen.selection import Selection, with_options
     from testbed.load import LoadSettings, load_server
 
+    options = {
+        "start_s": start_s,
+        "limit_s": limit_s,
+        "service": service,
+        "model_name": trace_model,
+        "rate_factor": rate_factor,
+        "speed": speed,
+        "max_prompt_tokens": max_prompt_tokens,
+        "max_output_tokens": max_output_tokens,
+    }
+    selection = with_options(Selection(), options)
     settings = LoadSettings(
-        url, model, deadline_s, ttft_s, tpot_s, limit_s, speed, actors=actors, seed=seed, api_key_env=api_key_env
+        url, model, deadline_s, ttft_s, tpot_s, selection, actors=actors, seed=seed, api_key_env=api_key_env
     )
     with TerminalProgress(console, "reading the trace") as progress:
         folder = load_server(traffic, settings, out, progress)

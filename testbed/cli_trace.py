@@ -8,6 +8,17 @@ import numpy as np
 import typer
 from rich.console import Console
 
+from testbed.cli_selection import (
+    LimitSeconds,
+    MaxOutputTokens,
+    MaxPromptTokens,
+    ModelName,
+    RateFactor,
+    ServiceName,
+    Speed,
+    StartSeconds,
+)
+
 trace_app = typer.Typer(name="trace", help="Read, describe, make and convert traces.", no_args_is_help=True)
 console = Console()
 
@@ -51,13 +62,38 @@ def make_command(
 
 
 @trace_app.command("convert")
-def convert_command(path: TraceFile, out: OutFile, format: FormatName = "auto") -> None:
-    """Turn a trace of any known format into the Parquet form that loads fastest."""
+def convert_command(
+    path: TraceFile,
+    out: OutFile,
+    format: FormatName = "auto",
+    start_s: StartSeconds = None,
+    limit_s: LimitSeconds = None,
+    service: ServiceName = None,
+    model: ModelName = None,
+    rate_factor: RateFactor = None,
+    speed: Speed = None,
+    max_prompt_tokens: MaxPromptTokens = None,
+    max_output_tokens: MaxOutputTokens = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of what --rate-factor draws.")] = 0,
+) -> None:
+    """Turn a trace of any known format, or a part of it, into the Parquet form that loads fastest."""
     from loadgen.formats.detect import read_trace
+    from loadgen.selection import Selection, select, with_options
     from loadgen.trace_file import save_trace
 
     _check_new(out)
-    trace = read_trace(path, format)
+    options = {
+        "start_s": start_s,
+        "limit_s": limit_s,
+        "service": service,
+        "model_name": model,
+        "rate_factor": rate_factor,
+        "speed": speed,
+        "max_prompt_tokens": max_prompt_tokens,
+        "max_output_tokens": max_output_tokens,
+    }
+    selection = with_options(Selection(), options)
+    trace = select(read_trace(path, format), selection, np.random.default_rng(seed))
     save_trace(trace, out)
     console.print(f"{out}: {len(trace)} requests in {trace.duration_s:g} s", soft_wrap=True)
 

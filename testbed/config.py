@@ -4,18 +4,20 @@
 the result, written to config.yaml, repeats the run from anywhere.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
 
 from autoscaler.policies import parameter_names
 from autoscaler.simulator.cost_model import load_hardware
 from forecasting.registry import make_forecaster
 from loadgen.errors import InputError
 from loadgen.formats.detect import read_trace
+from loadgen.selection import Selection, select, with_options
 from loadgen.strict_config import StrictModel, parse, read_yaml
 from loadgen.trace import Trace
 from loadgen.workload import WorkloadModel, draw_trace, read_workload_model
@@ -23,25 +25,17 @@ from serve_app.config import AppConfig, ForecasterSettings, PolicySettings, Serv
 from serve_app.guarded_policy import build_policy
 
 
-class WorkloadSettings(StrictModel):
-    """The traffic: a trace file or a workload model, the part of it that is used, and how fast it is played.
+class WorkloadSettings(Selection):
+    """The traffic: a trace file or a workload model, and the part of it that is used (the keys of `Selection`).
 
     Attributes:
         trace: a trace in a known format (detected by its header unless `format` names it).
         model: a workload model, or its file; it is drawn with the experiment's seed.
-        start_s, limit_s: the window of the trace, in its own time.
-        speed: the window is played so many times faster.
-        max_prompt_tokens, max_output_tokens: longer requests are cut to this.
     """
 
     trace: Path | None = None
     model: Path | WorkloadModel | None = None
     format: str = "auto"
-    start_s: NonNegativeFloat = 0.0
-    limit_s: PositiveFloat | None = None
-    speed: PositiveFloat = 1.0
-    max_prompt_tokens: PositiveInt | None = None
-    max_output_tokens: PositiveInt | None = None
 
     @model_validator(mode="after")
     def _check_not_both(self) -> Self:
@@ -79,12 +73,15 @@ class ExperimentConfig(StrictModel):
 
 @dataclass(frozen=True, slots=True)
 class Overrides:
-    """What the command line replaces in an experiment file; None = as the file says. Paths as the shell gave them."""
+    """What the command line replaces in an experiment file; None = as the file says. Paths as the shell gave them.
+
+    Attributes:
+        selection: by key of `Selection`.
+    """
 
     trace: Path | None = None
     serve: Path | None = None
-    limit_s: float | None = None
-    speed: float | None = None
+    selection: Mapping[str, object] = field(default_factory=dict)
     policy: str | None = None
     seed: int | None = None
 
@@ -144,21 +141,14 @@ def as_yaml_values(experiment: Experiment) -> dict[str, Any]:
 
 
 def load_workload(experiment: Experiment) -> Trace:
-    """Read or draw the experiment's traffic and cut, cap and speed it up as configured.
+    """Read or draw the experiment's traffic and take the part of it that is configured.
 
     Raises:
-        InputError: the trace is malformed, or no request is in the window.
+        InputError: the trace is malformed, or no request is selected.
     """
-    workload = experiment.config.workload
-    trace = _source(workload, experiment.config.seed)
-    end_s = trace.duration_s if workload.limit_s is None else workload.start_s + workload.limit_s
-    trace = trace.window(workload.start_s, min(end_s, trace.duration_s))
-    trace = trace.capped(workload.max_prompt_tokens, workload.max_output_tokens).sped_up(workload.speed)
-    if len(trace) == 0:
-        raise InputError(
-            f"trace '{trace.name}': no request between {workload.start_s:g} s and {end_s:g} s; widen the window"
-        )
-    return trace
+    workload, seed = experiment.config.workload, experiment.config.seed
+    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(2,)))
+    return select(_source(workload, seed), workload, rng)
 
 
 def _source(workload: WorkloadSettings, seed: int) -> Trace:
@@ -187,20 +177,7 @@ def _resolve_workload(workload: WorkloadSettings, folder: Path, overrides: Overr
         trace = (folder / trace).absolute()
     if isinstance(model, Path):
         model = read_workload_model(folder / model)
-    return workload.model_copy(
-        update={
-            "trace": trace,
-            "model": model,
-            "limit_s": _positive("--limit-s", overrides.limit_s) or workload.limit_s,
-            "speed": _positive("--speed", overrides.speed) or workload.speed,
-        }
-    )
-
-
-def _positive(option: str, value: float | None) -> float | None:
-    if value is not None and not 0 < value < float("inf"):
-        raise InputError(f"{option}: want a positive number, got {value:g}")
-    return value
+    return with_options(workload, overrides.selection).model_copy(update={"trace": trace, "model": model})
 
 
 def _override_policy(policy: PolicySettings, name: str | None) -> PolicySettings:

@@ -9,6 +9,7 @@ import numpy as np
 from loadgen.formats.detect import read_trace
 from loadgen.prompts import PromptPool
 from loadgen.replay import ReplayProgress, replay
+from loadgen.selection import Selection, select
 from loadgen.target import Target, probe
 from loadgen.trace import SERVICE_LABELS, Trace
 from loadgen.workload import draw_trace, read_workload_model
@@ -30,8 +31,7 @@ class LoadSettings:
     deadline_s: float
     ttft_s: float
     tpot_s: float
-    limit_s: float | None
-    speed: float
+    selection: Selection
     actors: int
     seed: int
     api_key_env: str | None
@@ -75,15 +75,14 @@ def load_server(traffic: Path, settings: LoadSettings, out: Path, progress: Term
 
 
 def _read_traffic(path: Path, settings: LoadSettings) -> Trace:
-    """Read the trace or draw the model, and cut and speed it up."""
+    """Read the trace or draw the model, and take the part of it that is selected."""
     if path.suffix in (".yaml", ".yml"):
         rng = np.random.default_rng(np.random.SeedSequence(settings.seed, spawn_key=(0,)))
         trace = draw_trace(read_workload_model(path), rng)
     else:
         trace = read_trace(path)
-    if settings.limit_s is not None:
-        trace = trace.window(0.0, min(settings.limit_s, trace.duration_s))
-    return trace.sped_up(settings.speed)
+    rng = np.random.default_rng(np.random.SeedSequence(settings.seed, spawn_key=(2,)))
+    return select(trace, settings.selection, rng)
 
 
 def _config(traffic: Path, settings: LoadSettings) -> dict[str, Any]:
@@ -92,7 +91,7 @@ def _config(traffic: Path, settings: LoadSettings) -> dict[str, Any]:
     return {
         "name": f"load on {settings.model}",
         "seed": settings.seed,
-        "workload": {"trace": str(traffic.absolute()), "limit_s": settings.limit_s, "speed": settings.speed},
+        "workload": {"trace": str(traffic.absolute()), **settings.selection.model_dump(exclude_none=True)},
         "target": {"url": settings.url, "model": settings.model, "actors": settings.actors},
         "services": dict.fromkeys(SERVICE_LABELS, promise),
     }

@@ -13,11 +13,14 @@ from pathlib import Path
 import pytest
 import yaml
 
+from loadgen.trace import Service
+from loadgen.trace_file import load_trace
 from testbed import cli
 from testbed.results import read_results
 
 ROOT = Path(__file__).parents[2]
 QUICKSTART = ROOT / "configs/experiments/quickstart.yaml"
+DEMO = ROOT / "configs/workloads/burst_demo.yaml"
 SHORT = ("--limit-s", "20")
 
 
@@ -166,6 +169,35 @@ def test_a_trace_is_made_described_and_converted(tmp_path: Path) -> None:
     assert f"{described[0]['all']['requests']:,}" in table.stdout
 
 
+def test_a_part_of_a_trace_is_converted_and_scaled_with_a_seed(tmp_path: Path) -> None:
+    made = tmp_path / "made.parquet"
+    assert burstscale("trace", "make", DEMO, "-o", made).returncode == 0
+    part = ("--start-s", "20", "--limit-s", "40", "--service", "api", "--speed", "2", "--max-output-tokens", "50")
+    assert burstscale("trace", "convert", made, *part, "-o", tmp_path / "part.parquet").returncode == 0
+    whole, chosen = load_trace(made), load_trace(tmp_path / "part.parquet")
+    api_s = whole.arrival_s[(whole.service == Service.API) & (whole.arrival_s >= 20) & (whole.arrival_s < 60)]
+    assert chosen.duration_s == 20.0
+    assert chosen.arrival_s.tolist() == ((api_s - 20) / 2).tolist()
+    assert chosen.output_tokens.max() == 50
+    for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
+        out = tmp_path / f"{name}.parquet"
+        assert burstscale("trace", "convert", made, "--rate-factor", "2.5", "--seed", seed, "-o", out).returncode == 0
+    assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
+    assert (tmp_path / "a.parquet").read_bytes() != (tmp_path / "c.parquet").read_bytes()
+    assert len(load_trace(tmp_path / "a.parquet")) / len(whole) == pytest.approx(2.5, abs=0.25)
+
+
+def test_a_rate_factor_scales_an_experiment(tmp_path: Path) -> None:
+    requests = []
+    for name, factor in (("one", "1"), ("three", "3")):
+        done = burstscale("simulate", QUICKSTART, *SHORT, "--rate-factor", factor, "-o", tmp_path / name)
+        assert done.returncode == 0, done.stderr
+        results = read_results(tmp_path / name)
+        requests.append(results.environment["trace"]["requests"])
+        assert results.config["workload"]["rate_factor"] == float(factor)
+    assert requests[1] == 3 * requests[0]
+
+
 def test_a_forecaster_is_backtested_on_a_trace(tmp_path: Path) -> None:
     made = tmp_path / "made.parquet"
     assert burstscale("trace", "make", ROOT / "configs/workloads/burst_demo.yaml", "-o", made).returncode == 0
@@ -251,8 +283,34 @@ def test_an_existing_trace_file_is_not_overwritten(tmp_path: Path) -> None:
     assert made.read_text() == "mine"
 
 
+SELECTING = (
+    ("simulate", QUICKSTART),
+    ("run", QUICKSTART),
+    ("load", DEMO, "--url", "http://127.0.0.1:9", "--model", "m"),
+    ("trace", "convert", DEMO),
+)
+
+
+@pytest.mark.parametrize("command", SELECTING, ids=lambda command: command[-1 if command[0] == "trace" else 0])
+@pytest.mark.parametrize("option", ["--speed", "--limit-s", "--rate-factor"])
 @pytest.mark.parametrize("value", ["0", "-1", "nan", "inf"])
-def test_a_speed_that_is_no_positive_number_is_refused(tmp_path: Path, value: str) -> None:
-    result = burstscale("simulate", QUICKSTART, "--speed", value, "-o", tmp_path / "out")
-    assert result.returncode == 2
-    assert "--speed" in result.stderr
+def test_a_selection_out_of_range_is_refused_alike_by_every_command(
+    tmp_path: Path, command: tuple[str, ...], option: str, value: str
+) -> None:
+    result = burstscale(*command, option, value, "-o", tmp_path / "out")
+    assert_refused(result, f"{option}: input should be", "got ")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_selection_that_leaves_no_request_is_refused(tmp_path: Path) -> None:
+    made, out = tmp_path / "made.parquet", tmp_path / "part.parquet"
+    assert burstscale("trace", "make", DEMO, "-o", made).returncode == 0
+    for options, said in (
+        (("--start-s", "100000"), "no window from 100000 s"),
+        (("--model", "GPT-9"), "has no model 'GPT-9'; it has"),
+        (("--limit-s", "1e-9"), "no request is left between 0 s and 1e-09 s"),
+        (("--service", "batch"), "--service: input should be 'conversation' or 'api', got batch"),
+        (("--max-prompt-tokens", "0"), "--max-prompt-tokens: input should be greater than 0, got 0"),
+    ):
+        assert_refused(burstscale("trace", "convert", made, *options, "-o", out), said)
+        assert not out.exists()
