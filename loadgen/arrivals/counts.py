@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from pydantic import Field, ValidationInfo, model_validator
 
 from loadgen.arrivals.piecewise import Floats
+from loadgen.arrivals.placement import place_arrivals
 from loadgen.rate_series import read_rate_series
 from loadgen.strict_config import NonNegative, Positive, StrictModel
 
@@ -62,19 +63,7 @@ def draw_counts(process: CountArrivals, start_s: float, end_s: float, rng: np.ra
     """Draw the arrival times (s, sorted) in [start_s, end_s); of a bin that the end cuts, those before the end."""
     counts = _whole_counts(process, start_s, end_s)
     edges_s = start_s + process.bin_s * np.arange(len(counts) + 1)
-    gaps = rng.standard_gamma(process.alpha, size=int(counts.sum()) + len(counts))
-    in_bin = np.repeat(np.arange(len(counts)), counts + 1)
-    gaps_end = np.cumsum(counts + 1)
-    reached = np.cumsum(gaps)
-    before = np.concatenate([[0.0], reached[gaps_end[:-1] - 1]])
-    whole = (reached[gaps_end - 1] - before)[in_bin]
-    # Gaps of a very small alpha may all underflow to 0: such arrivals lie at the bin's start.
-    place = np.divide(reached - before[in_bin], whole, out=np.zeros_like(whole), where=whole > 0)
-    is_arrival = np.ones(len(gaps), dtype=np.bool_)
-    is_arrival[gaps_end - 1] = False  # a bin's last gap ends at its edge
-    # Rounding must not push an arrival out of its bin.
-    latest_s = np.nextafter(edges_s[in_bin + 1], -np.inf)
-    arrival_s: Floats = np.minimum(edges_s[in_bin] + place * process.bin_s, latest_s)[is_arrival]
+    arrival_s = place_arrivals(counts, edges_s[:-1], edges_s[1:], process.alpha, rng)
     return arrival_s[: np.searchsorted(arrival_s, end_s)]
 
 

@@ -10,11 +10,13 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
+from loadgen.arrivals.batch_jobs import BatchJobs, draw_batch_jobs, expected_batch_jobs
 from loadgen.arrivals.counts import CountArrivals, draw_counts, expected_counts
 from loadgen.arrivals.gamma import GammaArrivals, draw_gamma, expected_gamma
 from loadgen.arrivals.piecewise import Floats
+from loadgen.arrivals.weekly import WeeklyArrivals, draw_weekly, expected_weekly
 
-ArrivalProcess = Annotated[GammaArrivals | CountArrivals, Field(discriminator="process")]
+ArrivalProcess = Annotated[GammaArrivals | CountArrivals | WeeklyArrivals | BatchJobs, Field(discriminator="process")]
 
 
 def draw_process(process: ArrivalProcess, start_s: float, end_s: float, rng: np.random.Generator) -> Floats:
@@ -24,6 +26,10 @@ def draw_process(process: ArrivalProcess, start_s: float, end_s: float, rng: np.
             return draw_gamma(process, start_s, end_s, rng)
         case CountArrivals():
             return draw_counts(process, start_s, end_s, rng)
+        case WeeklyArrivals():
+            return draw_weekly(process, start_s, end_s, rng)
+        case BatchJobs():
+            return draw_batch_jobs(process, start_s, end_s, rng)
 
 
 def expected_arrivals(process: ArrivalProcess, start_s: float, end_s: float) -> float:
@@ -37,3 +43,7 @@ def expected_arrivals(process: ArrivalProcess, start_s: float, end_s: float) -> 
             return expected_gamma(process, start_s, end_s)
         case CountArrivals():
             return expected_counts(process, start_s, end_s)
+        case WeeklyArrivals():
+            return expected_weekly(process, start_s, end_s)
+        case BatchJobs():
+            return expected_batch_jobs(process, start_s, end_s)
