@@ -62,7 +62,7 @@ class CountArrivals(StrictModel):
 def draw_counts(process: CountArrivals, start_s: float, end_s: float, rng: np.random.Generator) -> Floats:
     """Draw the arrival times (s, sorted) in [start_s, end_s); of a bin that the end cuts, those before the end."""
     counts = _whole_counts(process, start_s, end_s)
-    edges_s: Floats = start_s + process.bin_s * np.arange(len(counts) + 1)
+    edges_s = start_s + process.bin_s * np.arange(len(counts) + 1, dtype=np.float64)
     arrival_s = place_arrivals(counts, edges_s[:-1], edges_s[1:], process.alpha, rng)
     return arrival_s[: np.searchsorted(arrival_s, end_s)]
 
