@@ -1,5 +1,6 @@
 """How many tokens a request has: distributions over whole numbers between two bounds."""
 
+from itertools import pairwise
 from typing import Annotated, Literal, Self
 
 import numpy as np
@@ -8,7 +9,7 @@ from pydantic import Field, PositiveInt, model_validator
 from scipy.optimize import brentq
 from scipy.special import ndtr
 
-from loadgen.strict_config import Positive, StrictModel
+from loadgen.strict_config import NonNegative, Positive, StrictModel
 
 TokenCount = Annotated[int, Field(ge=1, le=1_000_000)]
 
@@ -69,17 +70,67 @@ class Constant(StrictModel):
     """The same length for every request."""
 
     distribution: Literal["constant"]
-    tokens: TokenCount
+    value: TokenCount
 
 
-Lengths = Annotated[Zipf | Lognormal | Geometric | Constant, Field(discriminator="distribution")]
+class Histogram(StrictModel):
+    """Any shape: share i of the requests has a length from edges[i] to below edges[i + 1], each alike likely.
+
+    The shares may be counts as well: what matters is their size relative to each other.
+    """
+
+    distribution: Literal["histogram"]
+    edges: Annotated[tuple[TokenCount, ...], Field(min_length=2)]
+    shares: Annotated[tuple[NonNegative, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _check_shares(self) -> Self:
+        if any(later <= earlier for earlier, later in pairwise(self.edges)):
+            raise ValueError(f"edges are {list(self.edges)}; want them ascending")
+        if len(self.shares) != len(self.edges) - 1:
+            raise ValueError(f"{len(self.edges)} edges bound {len(self.edges) - 1} shares, got {len(self.shares)}")
+        if not sum(self.shares) > 0:
+            raise ValueError("shares are all 0; want at least one above 0")
+        return self
+
+
+Family = Annotated[Zipf | Lognormal | Geometric | Constant | Histogram, Field(discriminator="distribution")]
+
+
+class Part(StrictModel):
+    """One of the kinds of lengths that a mixture is of, and how often it is drawn relative to the others."""
+
+    share: Positive
+    lengths: Family
+
+
+class Mixture(StrictModel):
+    """Several kinds of lengths, such as short and long answers."""
+
+    distribution: Literal["mixture"]
+    parts: Annotated[tuple[Part, ...], Field(min_length=1)]
+
+
+class LeftToEngine(StrictModel):
+    """The engine ends the answer, as late as after `limit` tokens."""
+
+    distribution: Literal["left_to_engine"]
+    limit: TokenCount
+
+
+Lengths = Annotated[Zipf | Lognormal | Geometric | Constant | Histogram | Mixture, Field(discriminator="distribution")]
+OutputLengths = Annotated[
+    Zipf | Lognormal | Geometric | Constant | Histogram | Mixture | LeftToEngine, Field(discriminator="distribution")
+]
 
 
 def length_probabilities(lengths: Lengths) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
     """The possible lengths in tokens (ascending) and the probability of each."""
+    if isinstance(lengths, Mixture):
+        return _mixed_probabilities(lengths)
     match lengths:
         case Constant():
-            return np.array([lengths.tokens], dtype=np.int32), np.ones(1)
+            return np.array([lengths.value], dtype=np.int32), np.ones(1)
         case Zipf():
             tokens = np.arange(lengths.min, lengths.max + 1, lengths.step, dtype=np.int32)
             weights = (tokens / lengths.min) ** -lengths.theta  # relative to the first: no underflow
@@ -89,6 +140,10 @@ def length_probabilities(lengths: Lengths) -> tuple[NDArray[np.int32], NDArray[n
         case Geometric():
             tokens = np.arange(lengths.min, lengths.max + 1, dtype=np.int32)
             weights = np.exp(-_geometric_decay(lengths) * (tokens - lengths.min))
+        case Histogram():
+            tokens = np.arange(lengths.edges[0], lengths.edges[-1], dtype=np.int32)
+            widths = np.diff(lengths.edges)
+            weights = np.repeat(np.array(lengths.shares) / widths, widths)
     return tokens, weights / weights.sum()
 
 
@@ -105,6 +160,21 @@ def draw_lengths(lengths: Lengths, count: int, rng: np.random.Generator) -> NDAr
     place = np.searchsorted(cumulative, rng.random(count), side="right")
     drawn: NDArray[np.int32] = tokens[np.minimum(place, len(tokens) - 1)]  # the sum may end a rounding below 1
     return drawn
+
+
+def draw_outputs(lengths: OutputLengths, count: int, rng: np.random.Generator) -> NDArray[np.int32]:
+    """Draw `count` lengths of answers in tokens, i32[count]; the limit where the engine ends them."""
+    if isinstance(lengths, LeftToEngine):
+        return np.full(count, lengths.limit, dtype=np.int32)
+    return draw_lengths(lengths, count, rng)
+
+
+def _mixed_probabilities(mixture: Mixture) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+    parts = [length_probabilities(part.lengths) for part in mixture.parts]
+    tokens, place = np.unique(np.concatenate([tokens for tokens, _ in parts]), return_inverse=True)
+    shares = np.array([part.share for part in mixture.parts])
+    weights = np.concatenate([share * probability for share, (_, probability) in zip(shares, parts, strict=True)])
+    return tokens, np.bincount(place, weights) / shares.sum()
 
 
 def _lognormal_weights(lengths: Lognormal, tokens: NDArray[np.integer]) -> NDArray[np.float64]:

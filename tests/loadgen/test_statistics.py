@@ -15,7 +15,7 @@ from loadgen.statistics.describe import describe
 from loadgen.trace import Service, make_trace
 from loadgen.workload import Stream, WorkloadModel, draw_trace
 
-LENGTH = Constant(distribution="constant", tokens=100)
+LENGTH = Constant(distribution="constant", value=100)
 
 
 def test_totals_rates_and_quantiles_are_those_of_the_requests() -> None:

@@ -12,7 +12,7 @@ from loadgen.trace import Service, Trace
 from loadgen.workload import WorkloadModel, draw_trace, expected_requests, read_workload_model
 
 WORKLOADS = Path(__file__).parents[2] / "configs" / "workloads"
-LENGTHS = {"distribution": "constant", "tokens": 100}
+LENGTHS = {"distribution": "constant", "value": 100}
 
 
 def model(*streams: dict[str, Any], duration_s: float = 1000.0) -> WorkloadModel:
@@ -78,7 +78,7 @@ def test_a_further_stream_leaves_the_first_as_it_was() -> None:
 def test_streams_are_merged_in_order_with_their_service_model_and_lengths() -> None:
     trace = draw(
         model(
-            {**gamma(rate_per_s=1), "service": "conversation", "model": "a", "prompt_tokens": {**LENGTHS, "tokens": 1}},
+            {**gamma(rate_per_s=1), "service": "conversation", "model": "a", "prompt_tokens": {**LENGTHS, "value": 1}},
             {**gamma(rate_per_s=3), "model": "b", "start_s": 200, "end_s": 300},
         )
     )
@@ -128,6 +128,76 @@ def test_a_burst_after_so_many_requests_is_expected_as_it_is_drawn() -> None:
     assert np.mean(drawn) == pytest.approx(2480, abs=4 * np.sqrt(4 * 2480 / 60))
 
 
+def test_requests_are_shared_out_between_models_by_their_shares() -> None:
+    plain = {**gamma(rate_per_s=100), "service": "conversation"}
+    trace = draw(model({**plain, "model": None, "models": {"small": 3, "large": 1}}, {**gamma(rate_per_s=1)}))
+    assert trace.model_names == ("small", "large", "llama")
+    chat = trace.of_service(Service.CONVERSATION)
+    assert np.bincount(chat.model).tolist() == pytest.approx([75_000, 25_000], rel=0.03)
+    assert np.all(trace.of_service(Service.API).model == 2)
+
+
+def test_a_failed_request_has_no_output_and_its_time_and_prompt_stay() -> None:
+    plain = {**gamma(rate_per_s=100), "prompt_tokens": {"distribution": "zipf", "theta": 1.1, "max": 999}}
+    whole, partly = draw(model(plain)), draw(model({**plain, "failed_fraction": 0.05}))
+    assert np.array_equal(whole.arrival_s, partly.arrival_s)
+    assert np.array_equal(whole.prompt_tokens, partly.prompt_tokens)
+    assert np.mean(partly.output_tokens == 0) == pytest.approx(0.05, rel=0.1)
+    assert set(partly.output_tokens) == {0, 100}
+
+
+def test_an_answer_that_is_left_to_the_engine_is_marked_with_its_limit() -> None:
+    free = {**gamma(rate_per_s=5), "output_tokens": {"distribution": "left_to_engine", "limit": 512}}
+    trace = draw(model({**free, "failed_fraction": 0.5}, {**gamma(rate_per_s=5), "service": "conversation"}))
+    assert trace.output_is_limit is not None
+    assert np.array_equal(trace.output_is_limit, trace.output_tokens == 512)
+    assert set(trace.of_service(Service.API).output_tokens) == {0, 512}
+    assert set(trace.of_service(Service.CONVERSATION).output_tokens) == {100}
+    assert draw(model(gamma(rate_per_s=5))).output_is_limit is None
+
+
+TALK = {
+    **gamma(rate_per_s=0.5),
+    "service": "conversation",
+    "models": {"small": 1, "large": 1},
+    "model": None,
+    "sessions": {
+        "turns": {"distribution": "geometric", "mean": 4, "max": 100},
+        "think_s": {"distribution": "lognormal", "median": 20, "sigma": 1, "max": 300},
+        "answer_s_per_token": 0.05,
+        "max_prompt_tokens": 4000,
+    },
+}
+
+
+def test_a_session_stays_with_its_model_and_its_prompts_grow_by_what_was_said() -> None:
+    trace = draw(model(TALK, duration_s=20_000))
+    assert len(trace) == pytest.approx(0.5 * 20_000 * 4, rel=0.06)
+    for number in np.unique(trace.session)[:300]:
+        rows = np.flatnonzero(trace.session == number)
+        assert len(set(trace.model[rows])) == 1
+        # Every turn adds a prompt of 100 tokens, every answer 100 more.
+        assert trace.prompt_tokens[rows].tolist() == [min(100 + 200 * turn, 4000) for turn in range(len(rows))]
+        assert np.all(np.diff(trace.arrival_s[rows]) >= 100 * 0.05)
+    assert set(trace.model) == {0, 1}
+
+
+def test_turns_after_the_end_of_the_stream_are_left_out() -> None:
+    trace = draw(model({**TALK, "end_s": 500}))
+    assert trace.arrival_s[-1] < 500
+    assert expected_requests(model({**TALK, "end_s": 500})) == pytest.approx(0.5 * 500 * 4)
+    assert len(trace) < 900
+
+
+def test_sessions_of_two_streams_and_single_requests_are_told_apart() -> None:
+    trace = draw(model(TALK, {**TALK, "service": "api"}, {**gamma(rate_per_s=1), "model": "batch"}))
+    batch = trace.of_model("batch")
+    assert len(np.unique(batch.session)) == len(batch)
+    chats, calls = trace.of_service(Service.CONVERSATION), trace.of_service(Service.API)
+    assert not set(chats.session) & set(calls.session)
+    assert len(np.unique(chats.session)) < len(chats) / 2
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -171,6 +241,11 @@ def test_a_wrong_process_is_refused_with_the_place_and_the_reason(change: dict[s
     [
         ({"rate_per_s": 3}, r"unknown key 'streams.0.rate_per_s'; known keys: arrivals, .*service"),
         ({"arrivals": {"rate_per_s": 1}}, "key 'streams.0.arrivals.process' is missing"),
+        ({"models": {"a": 1}}, "'streams.0': give either model or models"),
+        ({"model": None}, "'streams.0': give either model or models"),
+        ({"model": None, "models": {"a": 0}}, "'streams.0.models.a': input should be greater than 0, got 0"),
+        ({"failed_fraction": 1}, "'streams.0.failed_fraction': input should be less than 1, got 1"),
+        ({"sessions": {"turn": 3}}, "unknown key 'streams.0.sessions.turn'; known keys: answer_s_per_token, .*turns"),
         ({"start_s": 2000}, r"streams.0: start_s 2000, end_s 1000; want 0 <= start < end <= 1000"),
         ({"prompt_tokens": {"distribution": "zip"}}, "'zipf', 'lognormal', 'geometric', 'constant'"),
     ],
