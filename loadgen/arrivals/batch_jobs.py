@@ -1,5 +1,6 @@
 """Arrivals that come in jobs: a script sends for minutes or hours, then is silent."""
 
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import numpy as np
@@ -74,8 +75,26 @@ class BatchJobs(StrictModel):
     start_grid_s: Positive | None = None
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Jobs:
+    """Jobs in the order in which they begin: f64[jobs] each."""
+
+    start_s: Floats
+    requests_per_hour: Floats
+    hours: Floats
+
+
 def draw_batch_jobs(process: BatchJobs, start_s: float, end_s: float, rng: np.random.Generator) -> Floats:
     """Draw the arrival times (s, sorted) in [start_s, end_s)."""
+    jobs = draw_jobs(process, start_s, end_s, rng)
+    # Rounded up or down by chance, so that jobs of less than one request count in the mean as well.
+    requests = np.floor(jobs.requests_per_hour * jobs.hours + rng.random(len(jobs.hours))).astype(np.int64)
+    arrival_s = place_arrivals(requests, jobs.start_s, jobs.start_s + jobs.hours * _HOUR_S, process.alpha, rng)
+    return np.sort(arrival_s[arrival_s < end_s])
+
+
+def draw_jobs(process: BatchJobs, start_s: float, end_s: float, rng: np.random.Generator) -> Jobs:
+    """Draw the jobs that begin in [start_s, end_s)."""
     job_rate_per_s = weekly_rate(process.jobs_per_day, process.profile, start_s, end_s)
     if process.busy_days is not None:
         job_rate_per_s = _times_busy_days(job_rate_per_s, process.busy_days, rng)
@@ -83,11 +102,7 @@ def draw_batch_jobs(process: BatchJobs, start_s: float, end_s: float, rng: np.ra
     if process.start_grid_s is not None:
         starts_s = np.ceil(starts_s / process.start_grid_s) * process.start_grid_s
     per_hour = _draw(process.requests_per_hour, len(starts_s), rng)
-    hours = _draw(process.hours, len(starts_s), rng)
-    # Rounded up or down by chance, so that jobs of less than one request count in the mean as well.
-    requests = np.floor(per_hour * hours + rng.random(len(starts_s))).astype(np.int64)
-    arrival_s = place_arrivals(requests, starts_s, starts_s + hours * _HOUR_S, process.alpha, rng)
-    return np.sort(arrival_s[arrival_s < end_s])
+    return Jobs(starts_s, per_hour, _draw(process.hours, len(starts_s), rng))
 
 
 def expected_batch_jobs(process: BatchJobs, start_s: float, end_s: float) -> float:
