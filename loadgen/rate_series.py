@@ -8,12 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loadgen.errors import InputError
-from loadgen.formats.csv_columns import integers, numbers, read_columns, read_head
+from loadgen.formats.compressed import plain_name
+from loadgen.formats.csv_columns import integers, numbers, read_columns, read_header
 
 SERVEGEN_TOTAL_HEADER = ("t_seconds", "requests_per_s", "active_clients")
 
 _HOUR_S = 3600.0
 _DAY_HOURS = 24
+_MOST_BINS = 10_000_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,7 +37,7 @@ class RateSeries:
     @property
     def duration_s(self) -> float:
         """Length of the series."""
-        return self.requests.shape[1] * self.bin_s
+        return float(self.requests.shape[1] * self.bin_s)
 
     def of(self, label: str) -> NDArray[np.float64]:
         """The requests in each bin under one label, f64[bins].
@@ -45,7 +47,8 @@ class RateSeries:
         """
         if label not in self.labels:
             raise InputError(f"rate series '{self.name}': has no '{label}'; it has {', '.join(self.labels)}")
-        return self.requests[self.labels.index(label)]
+        requests: NDArray[np.float64] = self.requests[self.labels.index(label)]
+        return requests
 
 
 def is_rate_series(header: list[str]) -> bool:
@@ -67,7 +70,7 @@ def read_rate_series(path: Path) -> RateSeries:
     Raises:
         InputError: the header is of neither form, a cell is bad, or the times are no regular series.
     """
-    header, _ = read_head(path)
+    header = read_header(path)
     if not is_rate_series(header):
         raise InputError(
             f"{path}: the header '{','.join(header)[:100]}' is of no rate series; want t_seconds,requests_per_s,"
@@ -80,7 +83,7 @@ def _read_rates(path: Path, header: list[str]) -> RateSeries:
     """Requests per second at the times `t_seconds`, as requests per bin."""
     is_total = tuple(header) == SERVEGEN_TOTAL_HEADER
     labels = ("requests_per_s",) if is_total else tuple(header[1:])
-    table = read_columns(path, [numbers(name) for name in ("t_seconds", *labels)], in_order="t_seconds")
+    table = read_columns(path, [numbers(name) for name in ("t_seconds", *labels)], "t_seconds").table
     start_s = table["t_seconds"].to_numpy()
     if len(start_s) < 2:
         raise InputError(f"{path}: holds one row; want at least two, to know how long a bin is")
@@ -92,17 +95,17 @@ def _read_rates(path: Path, header: list[str]) -> RateSeries:
             f"{path}: t_seconds {start_s[off[0]]:g} is no multiple of the bin of {bin_s:g} s after {start_s[0]:g}, "
             "or comes twice; want a regular series"
         )
-    requests = _spread(table, labels, index.astype(np.int64)) * bin_s
+    requests = _spread(path, table, labels, index.astype(np.int64)) * bin_s
     if is_total:
         requests[requests == 0] = np.nan
-    return RateSeries(path.stem, bin_s, ("all",) if is_total else labels, requests)
+    return RateSeries(plain_name(path), bin_s, ("all",) if is_total else labels, requests)
 
 
 def _read_hourly_counts(path: Path, header: list[str]) -> RateSeries:
     """Requests in each hour of each day."""
     labels = tuple(header[2:])
     columns = [integers("day"), integers("hour"), *(integers(label) for label in labels)]
-    table = read_columns(path, columns, in_order="day")
+    table = read_columns(path, columns, "day").table
     day, hour = (table[name].to_numpy().astype(np.int64) for name in ("day", "hour"))
     if np.max(hour) >= _DAY_HOURS:
         raise InputError(f"{path}: 'hour' is {np.max(hour)}, want 0 to {_DAY_HOURS - 1}")
@@ -111,11 +114,13 @@ def _read_hourly_counts(path: Path, header: list[str]) -> RateSeries:
     if len(backward):
         row = backward[0]
         raise InputError(f"{path}: day {day[row]} hour {hour[row]} comes twice or late; sort the file by day and hour")
-    return RateSeries(path.stem, _HOUR_S, labels, _spread(table, labels, index))
+    return RateSeries(plain_name(path), _HOUR_S, labels, _spread(path, table, labels, index))
 
 
-def _spread(table: Any, labels: tuple[str, ...], index: NDArray[np.int64]) -> NDArray[np.float64]:
+def _spread(path: Path, table: Any, labels: tuple[str, ...], index: NDArray[np.int64]) -> NDArray[np.float64]:
     """The rows' values at their bins, NaN in bins without a row; f64[labels, bins]."""
+    if index[-1] >= _MOST_BINS:
+        raise InputError(f"{path}: spans {index[-1] + 1} bins, want at most {_MOST_BINS}; check its times")
     values = np.full((len(labels), int(index[-1]) + 1), np.nan)
     for place, label in enumerate(labels):
         values[place, index] = table[label].to_numpy()

@@ -1,7 +1,9 @@
 """Rows of a trace file that could not be read: where they are, and what is wrong with them."""
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Self
 
 _EXAMPLES = 5
 
@@ -34,6 +36,15 @@ class SkippedRows:
     def __len__(self) -> int:
         """The number of rows that were left out."""
         return self.counts.total()
+
+    @classmethod
+    def joined(cls, parts: Iterable["SkippedRows"]) -> Self:
+        """Those of several files as one."""
+        whole = cls()
+        for part in parts:
+            whole.counts.update(part.counts)
+            whole.examples.extend(part.examples[: _EXAMPLES - len(whole.examples)])
+        return whole
 
     def add(self, where: str, row: BadRow) -> None:
         """Count one more row."""

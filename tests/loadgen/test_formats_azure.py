@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from loadgen.errors import InputError
-from loadgen.formats.azure import read_azure
+from loadgen.formats.detect import read_trace
 from loadgen.trace import Service
 
 HEADER = "TIMESTAMP,ContextTokens,GeneratedTokens"
@@ -19,7 +19,7 @@ def write(folder: Path, *rows: str) -> Path:
 
 
 def test_the_published_conversation_trace_is_read(data_folder: Path) -> None:
-    trace = read_azure(data_folder / "traces/azure_2023/AzureLLMInferenceTrace_conv.csv")
+    trace = read_trace(data_folder / "traces/azure_2023/AzureLLMInferenceTrace_conv.csv")
     assert len(trace) == 19_366
     assert trace.duration_s == 3502.0  # 18:15:46.68 to 19:14:08.40
     assert trace.arrival_s[0] == 0.0
@@ -34,24 +34,24 @@ def test_the_published_conversation_trace_is_read(data_folder: Path) -> None:
 def test_the_seventh_digit_of_a_second_keeps_the_order_of_requests(tmp_path: Path) -> None:
     times = ["23:59:59.9999998", "23:59:59.9999999"]
     rows = [*(f"2023-11-16 {time},1,1" for time in times), "2023-11-17 00:00:00,1,1", "2023-11-17 00:00:00.0000001,1,1"]
-    trace = read_azure(write(tmp_path, *rows))
+    trace = read_trace(write(tmp_path, *rows))
     np.testing.assert_array_equal(trace.arrival_s, np.array([0, 1, 2, 3]) * 1e-7)
 
 
 def test_a_step_back_in_the_seventh_digit_is_found(tmp_path: Path) -> None:
     path = write(tmp_path, "2023-11-16 18:00:00.0000002,1,1", "2023-11-16 18:00:00.0000001,1,1")
     with pytest.raises(InputError, match=r"line 3: 'TIMESTAMP' goes backward \(2023-11-16 18:00:00.0000002, then"):
-        read_azure(path)
+        read_trace(path)
 
 
 def test_times_with_a_zone_as_in_2024_are_read(tmp_path: Path) -> None:
     path = write(tmp_path, "2024-05-10 00:00:00.009930+00:00,2162,5", "2024-05-10 00:00:00.017335+00:00,2399,6")
-    assert read_azure(path).arrival_s.tolist() == [0.0, 0.007405]
+    assert read_trace(path).arrival_s.tolist() == [0.0, 0.007405]
 
 
 def test_the_service_can_be_told(tmp_path: Path) -> None:
     path = write(tmp_path, "2023-11-16 18:15:46.6805900,374,44")
-    assert read_azure(path, Service.API).service.tolist() == [Service.API]
+    assert read_trace(path, service=Service.API).service.tolist() == [Service.API]
 
 
 @pytest.mark.parametrize(
@@ -66,4 +66,4 @@ def test_the_service_can_be_told(tmp_path: Path) -> None:
 )
 def test_a_bad_row_is_named_by_its_line(tmp_path: Path, row: str, message: str) -> None:
     with pytest.raises(InputError, match=f"^azure.csv {message}"):
-        read_azure(write(tmp_path, "2023-11-16 18:15:46.6805900,374,44", row))
+        read_trace(write(tmp_path, "2023-11-16 18:15:46.6805900,374,44", row))

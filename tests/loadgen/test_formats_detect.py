@@ -58,7 +58,9 @@ def test_a_file_in_no_known_format_is_refused(tmp_path: Path, content: str, mess
 
 
 def test_an_unknown_format_name_lists_those_that_are_known(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="unknown trace format 'burstgtp'; known: auto, burstgpt, azure, parquet"):
+    with pytest.raises(
+        InputError, match="unknown trace format 'burstgtp'; known: auto, burstgpt, azure, mooncake, parquet"
+    ):
         read_trace(tmp_path / "x", "burstgtp")
 
 
