@@ -5,8 +5,9 @@ from typing import Literal, Self
 import numpy as np
 from pydantic import model_validator
 
+from loadgen.arrivals.bursts import Burst
 from loadgen.arrivals.piecewise import Floats, PiecewiseLinear
-from loadgen.arrivals.renewal import RateBurst, draw_renewal, with_burst
+from loadgen.arrivals.renewal import draw_renewal, expected_renewal
 from loadgen.arrivals.schedule import CURVE_PIECES, Value, over_time
 from loadgen.strict_config import StrictModel
 
@@ -22,14 +23,14 @@ class GammaArrivals(StrictModel):
         rate_per_s: arrivals per second.
         beta_s: scale of the gaps, in place of `rate_per_s`.
         alpha: shape of the gaps.
-        bursts: after so many requests of this stream the rate rises for a while.
+        bursts: each begins after so many requests of this stream.
     """
 
     process: Literal["gamma"]
     rate_per_s: Value | None = None
     beta_s: Value | None = None
     alpha: Value = 1.0
-    bursts: tuple[RateBurst, ...] = ()
+    bursts: tuple[Burst, ...] = ()
 
     @model_validator(mode="after")
     def _check_rate(self) -> Self:
@@ -46,19 +47,10 @@ def draw_gamma(process: GammaArrivals, start_s: float, end_s: float, rng: np.ran
 def expected_gamma(process: GammaArrivals, start_s: float, end_s: float) -> float:
     """The mean number of arrivals in [start_s, end_s).
 
-    A burst counts as if it always began when the arrival that sets it off is due; where the rate is constant and the
-    burst surely ends before `end_s`, that is exact.
-
     Raises:
         ValueError: the rate, beta or alpha falls too low in that span.
     """
-    rate_per_s, alpha = _rate_and_alpha(process, start_s, end_s)
-    until_first = (1 + 1 / float(alpha.left[0])) / 2  # in mean gaps, of a process that has always been running
-    for burst in sorted(process.bursts, key=lambda burst: burst.after_requests):
-        due = until_first + burst.after_requests - 1
-        if due < rate_per_s.integral()[-1]:
-            rate_per_s = with_burst(rate_per_s, due, burst)
-    return float(rate_per_s.integral()[-1])
+    return expected_renewal(*_rate_and_alpha(process, start_s, end_s), process.bursts)
 
 
 def _rate_and_alpha(process: GammaArrivals, start_s: float, end_s: float) -> tuple[PiecewiseLinear, PiecewiseLinear]:

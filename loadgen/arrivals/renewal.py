@@ -3,25 +3,13 @@
 from collections.abc import Sequence
 
 import numpy as np
-from pydantic import PositiveInt
 
+from loadgen.arrivals.bursts import Burst, RateBurst, ShapeBurst, shapes_of_burst, with_rate_burst
 from loadgen.arrivals.piecewise import Floats, PiecewiseLinear
-from loadgen.strict_config import Positive, StrictModel
-
-
-class RateBurst(StrictModel):
-    """From the arrival with this number on (the first is 1), the rate is `factor` times as high for `duration_s`.
-
-    Source: "burst event after N requests" of the workload settings in Wang et al., "BurstGPT", arXiv 2401.17644.
-    """
-
-    after_requests: PositiveInt
-    factor: Positive
-    duration_s: Positive
 
 
 def draw_renewal(
-    rate_per_s: PiecewiseLinear, alpha: PiecewiseLinear, rng: np.random.Generator, bursts: Sequence[RateBurst] = ()
+    rate_per_s: PiecewiseLinear, alpha: PiecewiseLinear, rng: np.random.Generator, bursts: Sequence[Burst] = ()
 ) -> Floats:
     """Draw the arrival times (s, sorted) of a Gamma renewal process with a rate and a shape that change.
 
@@ -30,8 +18,8 @@ def draw_renewal(
     runs faster or slower from the change on: after a jump from 0.1/s to 10/s, nobody waits for the end of a gap that
     began as 10 s. Where the rate stands still, gaps in seconds are Gamma(alpha, beta) with beta = 1/(alpha rate).
     A gap keeps the shape that holds where it begins. The first gap is drawn as if the process had always been
-    running, so that the expected number of arrivals is the integral of the rate from the start. A burst changes the
-    rate from the instant of the arrival that sets it off; arrivals up to that one are as they are without it.
+    running, so that the expected number of arrivals is the integral of the rate from the start. A burst begins at the
+    arrival that sets it off; arrivals up to that one are as they are without it.
 
     Source: Gamma gaps with changing alpha and beta: Wang et al., "BurstGPT", arXiv 2401.17644. Operational time:
     Berman, "Inhomogeneous and modulated gamma processes", Biometrika 68(1), 1981. Stationary first gap: Cox, "Renewal
@@ -41,40 +29,93 @@ def draw_renewal(
         rate_per_s: >= 0.
         alpha: > 0, over the same span.
         rng: the only source of chance.
-        bursts: in any order; where two overlap, their factors multiply.
+        bursts: in any order. Where two of the rate overlap, their factors multiply; one of the shape ends before the
+            next begins.
     """
     shape_edges_s, shapes = _constant_shapes(alpha)
-    edges = _operational(rate_per_s, shape_edges_s)
-    pending = sorted(bursts, key=lambda burst: burst.after_requests, reverse=True)
+    edges = rate_per_s.integral_until(shape_edges_s)
     # The time until the next arrival of a running process: a gap chosen by its length, at a uniform place in it.
-    drawn = [np.array([rng.standard_gamma(shapes[0] + 1) / shapes[0] * rng.random()])]
-    count = 1
-    while True:
-        if pending and count >= pending[-1].after_requests:
-            burst = pending.pop()
-            drawn = [np.concatenate(drawn)[: burst.after_requests]]
-            count = burst.after_requests
-            if (at := float(drawn[-1][-1])) < edges[-1]:
-                rate_per_s = with_burst(rate_per_s, at, burst)
-                edges = _operational(rate_per_s, shape_edges_s)
-            continue
-        if (last := float(drawn[-1][-1])) >= edges[-1]:
+    last = float(rng.standard_gamma(shapes[0] + 1) / shapes[0] * rng.random())
+    if last >= edges[-1]:
+        return np.zeros(0)
+    drawn_s, count = [rate_per_s.when_integral_reaches(np.array([last]))], 1
+    for burst in sorted(bursts, key=lambda burst: burst.after_requests):
+        missing = max(0, burst.after_requests - count)
+        until_burst = _arrivals_after(last, edges, shapes, rng, missing)
+        drawn_s.append(rate_per_s.when_integral_reaches(until_burst))
+        count += len(until_burst)
+        if len(until_burst) < missing:
             break
+        last = float(until_burst[-1]) if missing else last
+        if isinstance(burst, RateBurst):
+            rate_per_s = with_rate_burst(rate_per_s, _when(rate_per_s, last), burst)
+            edges = rate_per_s.integral_until(shape_edges_s)
+        else:
+            in_burst_s = _draw_shape_burst(rate_per_s, alpha, _when(rate_per_s, last), burst, rng)
+            drawn_s.append(in_burst_s)
+            count += len(in_burst_s)
+            if len(in_burst_s) < 2 * burst.rise_requests:
+                break
+            last = float(rate_per_s.integral_until(in_burst_s[-1:])[0])
+    else:
+        rest = _arrivals_after(last, edges, shapes, rng, np.inf)
+        drawn_s.append(rate_per_s.when_integral_reaches(rest))
+    arrival_s: Floats = np.maximum.accumulate(np.concatenate(drawn_s))
+    return arrival_s
+
+
+def expected_renewal(rate_per_s: PiecewiseLinear, alpha: PiecewiseLinear, bursts: Sequence[Burst] = ()) -> float:
+    """The mean number of arrivals that `draw_renewal` gives.
+
+    A burst counts as if it always began when the arrival that sets it off is due; where the rate is constant and the
+    burst surely ends in time, that is exact.
+    """
+    last, count, beyond = (1 + 1 / float(alpha.left[0])) / 2, 1.0, 0.0  # when the first is due, in mean gaps
+    for burst in sorted(bursts, key=lambda burst: burst.after_requests):
+        missing = max(0.0, burst.after_requests - count)
+        last, count = last + missing, count + missing
+        if last >= rate_per_s.integral()[-1]:
+            break
+        start_s = _when(rate_per_s, last)
+        if isinstance(burst, RateBurst):
+            rate_per_s = with_rate_burst(rate_per_s, start_s, burst)
+            continue
+        gaps_s = shapes_of_burst(burst, alpha.at(start_s)) * _beta_s(rate_per_s, alpha, start_s)
+        in_time = int(np.searchsorted(start_s + np.cumsum(gaps_s), rate_per_s.edges_s[-1]))
+        end_s = min(start_s + float(gaps_s.sum()), float(rate_per_s.edges_s[-1]))
+        due = float(rate_per_s.integral_until(np.array([end_s]))[0])
+        last, count, beyond = due, count + in_time, beyond + in_time - (due - last)
+    return float(rate_per_s.integral()[-1]) + beyond
+
+
+def _arrivals_after(last: float, edges: Floats, shapes: Floats, rng: np.random.Generator, most: float) -> Floats:
+    """Arrivals in operational time after the one at `last`: `most` of them, or those before the last edge."""
+    drawn, count = [np.array([last])], 0
+    while count < most and (last := float(drawn[-1][-1])) < edges[-1]:
         piece = int(np.searchsorted(edges, last, side="right")) - 1
         drawn.append(_gaps_from(last, float(edges[piece + 1]), float(shapes[piece]), rng))
         count += len(drawn[-1])
-    operational = np.concatenate(drawn)
-    return _clock_times(rate_per_s, operational[operational < edges[-1]])
+    following: Floats = np.concatenate(drawn)[1 : 1 + int(min(most, count))]
+    return following[: np.searchsorted(following, edges[-1])]
 
 
-def with_burst(rate_per_s: PiecewiseLinear, operational: float, burst: RateBurst) -> PiecewiseLinear:
-    """The rate with a burst that begins at this operational time."""
-    start_s = float(_clock_times(rate_per_s, np.array([operational]))[0])
-    end_s = min(start_s + burst.duration_s, float(rate_per_s.edges_s[-1]))
-    edges_s = np.union1d(rate_per_s.edges_s, [start_s, end_s])
-    pieces = rate_per_s.split_at(edges_s)
-    factor = np.where((edges_s[:-1] >= start_s) & (edges_s[:-1] < end_s), burst.factor, 1.0)
-    return PiecewiseLinear(edges_s, pieces.left * factor, pieces.right * factor)
+def _draw_shape_burst(
+    rate_per_s: PiecewiseLinear, alpha: PiecewiseLinear, start_s: float, burst: ShapeBurst, rng: np.random.Generator
+) -> Floats:
+    """The arrivals of a burst after the one at `start_s`; fewer than it has where the span ends first."""
+    gaps_s = rng.standard_gamma(shapes_of_burst(burst, alpha.at(start_s))) * _beta_s(rate_per_s, alpha, start_s)
+    arrival_s: Floats = start_s + np.cumsum(gaps_s)
+    return arrival_s[: np.searchsorted(arrival_s, rate_per_s.edges_s[-1])]
+
+
+def _beta_s(rate_per_s: PiecewiseLinear, alpha: PiecewiseLinear, at_s: float) -> float:
+    """The scale of the gaps at an instant; where an arrival came, the rate was above 0 just before."""
+    return 1 / (alpha.at(at_s) * max(rate_per_s.at(at_s), 1e-12))
+
+
+def _when(rate_per_s: PiecewiseLinear, operational: float) -> float:
+    """Operational time to clock time (s)."""
+    return float(rate_per_s.when_integral_reaches(np.array([operational]))[0])
 
 
 def _gaps_from(start: float, end: float, shape: float, rng: np.random.Generator) -> Floats:
@@ -97,31 +138,3 @@ def _constant_shapes(alpha: PiecewiseLinear) -> tuple[Floats, Floats]:
         edges_s.append(start_s + (end_s - start_s) * np.append(places[1:-1], 1.0))
         shapes.append((cuts[:-1] + cuts[1:]) / 2)
     return np.concatenate(edges_s), np.concatenate(shapes)
-
-
-def _operational(rate_per_s: PiecewiseLinear, time_s: Floats) -> Floats:
-    """Clock time to operational time: the arrivals that are due by then."""
-    due = rate_per_s.integral()
-    piece = np.clip(np.searchsorted(rate_per_s.edges_s, time_s, side="right") - 1, 0, len(rate_per_s.left) - 1)
-    since_s = time_s - rate_per_s.edges_s[piece]
-    width_s = rate_per_s.edges_s[piece + 1] - rate_per_s.edges_s[piece]
-    slope = (rate_per_s.right[piece] - rate_per_s.left[piece]) / width_s
-    operational: Floats = due[piece] + since_s * (rate_per_s.left[piece] + slope * since_s / 2)
-    return operational
-
-
-def _clock_times(rate_per_s: PiecewiseLinear, operational: Floats) -> Floats:
-    """Operational time back to clock time; stretches of rate 0 take no operational time and get no arrival."""
-    due = rate_per_s.integral()
-    piece = np.clip(np.searchsorted(due, operational, side="right") - 1, 0, len(rate_per_s.left) - 1)
-    wanted = operational - due[piece]
-    left = rate_per_s.left[piece]
-    width_s = rate_per_s.edges_s[piece + 1] - rate_per_s.edges_s[piece]
-    slope = (rate_per_s.right[piece] - left) / width_s
-    # Solves left x + slope x^2 / 2 = wanted in the form that does not cancel when the slope is near 0.
-    root = left + np.sqrt(np.maximum(left * left + 2 * slope * wanted, 0.0))
-    since_s = np.divide(2 * wanted, root, out=np.zeros_like(wanted), where=root > 0)
-    times_s = rate_per_s.edges_s[piece] + np.minimum(since_s, width_s)
-    # Rounding must neither swap two arrivals nor put one on the end.
-    in_order: Floats = np.minimum(np.maximum.accumulate(times_s), np.nextafter(rate_per_s.edges_s[-1], 0.0))
-    return in_order

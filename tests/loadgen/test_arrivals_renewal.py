@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
 
+from loadgen.arrivals.bursts import Burst, RateBurst, ShapeBurst
 from loadgen.arrivals.piecewise import PiecewiseLinear
-from loadgen.arrivals.renewal import RateBurst, draw_renewal
+from loadgen.arrivals.renewal import draw_renewal, expected_renewal
 from loadgen.gamma_fit import fit_gamma, time_resolution_s
 
 
@@ -18,6 +19,14 @@ def constant(value: float, duration_s: float) -> PiecewiseLinear:
 
 def steps(edges_s: list[float], values: list[float]) -> PiecewiseLinear:
     return PiecewiseLinear(np.array(edges_s, dtype=float), np.array(values), np.array(values))
+
+
+def rate_burst(after_requests: int, factor: float, duration_s: float) -> RateBurst:
+    return RateBurst(kind="rate", after_requests=after_requests, factor=factor, duration_s=duration_s)
+
+
+def shape_burst(after_requests: int, rise_requests: int, peak_cv: float) -> ShapeBurst:
+    return ShapeBurst(kind="shape", after_requests=after_requests, rise_requests=rise_requests, peak_cv=peak_cv)
 
 
 def fitted_shape(arrivals: NDArray[np.float64]) -> float:
@@ -114,7 +123,7 @@ def test_arrivals_are_in_order_inside_the_span_and_repeatable(data: st.DataObjec
 
 def test_a_burst_begins_with_the_arrival_that_sets_it_off_and_lasts_as_long_as_asked() -> None:
     rate, alpha = constant(10.0, 100.0), constant(0.5, 100.0)
-    burst = RateBurst(after_requests=200, factor=20, duration_s=5)
+    burst = rate_burst(200, 20, 5)
     during, after = [], []
     for seed in range(40):
         plain = draw_renewal(rate, alpha, np.random.default_rng(seed))
@@ -134,7 +143,7 @@ def test_the_gaps_of_a_burst_keep_their_shape() -> None:
         constant(1.0, 200.0),
         constant(0.3, 200.0),
         np.random.default_rng(0),
-        [RateBurst(after_requests=100, factor=1000, duration_s=50)],
+        [rate_burst(100, 1000, 50)],
     )
     busy = arrivals[(arrivals > arrivals[100]) & (arrivals < arrivals[99] + 50)]
     assert len(busy) == pytest.approx(50_000, rel=0.05)
@@ -144,9 +153,9 @@ def test_the_gaps_of_a_burst_keep_their_shape() -> None:
 def test_bursts_multiply_where_they_overlap_and_one_that_is_never_set_off_does_nothing() -> None:
     rate, alpha = constant(10.0, 100.0), constant(100.0, 100.0)  # as good as a clock
     bursts = [
-        RateBurst(after_requests=10_000, factor=9, duration_s=9),
-        RateBurst(after_requests=200, factor=3, duration_s=20),
-        RateBurst(after_requests=100, factor=2, duration_s=30),
+        rate_burst(10_000, 9, 9),
+        rate_burst(200, 3, 20),
+        rate_burst(100, 2, 30),
     ]
     arrivals = draw_renewal(rate, alpha, np.random.default_rng(0), bursts)
     # 100 in 10 s; twice the rate up to the 200th at 15 s; six times to 35 s; twice to 40 s; then 10/s again.
@@ -155,17 +164,55 @@ def test_bursts_multiply_where_they_overlap_and_one_that_is_never_set_off_does_n
     np.testing.assert_allclose(counts, [100, 100, 1200, 100, 600], atol=4 * 0.07 * 40)
 
 
-@given(
-    st.lists(st.tuples(st.integers(1, 60), st.floats(0.01, 5), st.floats(0.01, 100)), max_size=4),
-    st.integers(0, 2**32),
+def test_a_burst_of_the_shape_raises_the_cv_in_a_line_and_lets_it_fall_with_beta_unchanged() -> None:
+    # alpha 0.25 and 2/s: a CV of 2 and a beta of 2 s, as the paper has for its smallest server.
+    rate, alpha = constant(2.0, 2000.0), constant(0.25, 2000.0)
+    burst = shape_burst(1000, 200, 64)
+    gaps_s = []
+    for seed in range(200):
+        arrivals = draw_renewal(rate, alpha, np.random.default_rng(seed), [burst])
+        assert np.array_equal(arrivals[:1000], draw_renewal(rate, alpha, np.random.default_rng(seed))[:1000])
+        gaps_s.append(np.diff(arrivals)[999:1399])
+    steps_up = np.arange(200)
+    cv = np.concatenate([2 + 62 * steps_up / 200, 64 - 62 * steps_up / 200])
+    due = 2.0 / cv**2
+    # The variance of a Gamma gap is alpha beta^2, that is 2 s times its mean. Compare 20 gaps at a time.
+    error = np.sqrt(2.0 * due.reshape(20, 20).sum(axis=1) / 200)
+    seen = np.mean(gaps_s, axis=0).reshape(20, 20).sum(axis=1)
+    np.testing.assert_array_less(np.abs(seen - due.reshape(20, 20).sum(axis=1)), 5 * error)
+
+
+@pytest.mark.parametrize(
+    "bursts",
+    [
+        [shape_burst(1000, 200, 64)],
+        [shape_burst(500, 100, 16), shape_burst(550, 100, 16), rate_burst(800, 3.0, 50.0)],
+        [rate_burst(100, 2.0, 1000.0), shape_burst(900, 200, 1)],
+    ],
+    ids=["one", "one after another", "calmer within a busy time"],
 )
-def test_arrivals_with_bursts_are_in_order_inside_the_span(bursts: list[tuple[int, float, float]], seed: int) -> None:
+def test_the_expected_number_of_arrivals_holds_with_bursts(bursts: list[Burst]) -> None:
+    rate, alpha = constant(2.0, 1500.0), constant(0.25, 1500.0)
+    counts = [len(draw_renewal(rate, alpha, np.random.default_rng(seed), bursts)) for seed in range(150)]
+    error = np.std(counts) / np.sqrt(150)
+    assert expected_renewal(rate, alpha, bursts) == pytest.approx(np.mean(counts), abs=4 * error)
+
+
+@st.composite
+def bursts_of_any_kind(draw: st.DrawFn) -> Burst:
+    after = draw(st.integers(1, 60))
+    if draw(st.booleans()):
+        return rate_burst(after, draw(st.floats(0.01, 5)), draw(st.floats(0.01, 100)))
+    return shape_burst(after, draw(st.integers(1, 50)), draw(st.floats(0.1, 1000)))
+
+
+@given(st.lists(bursts_of_any_kind(), max_size=4), st.integers(0, 2**32))
+def test_arrivals_with_bursts_are_in_order_inside_the_span(bursts: list[Burst], seed: int) -> None:
     arrivals = draw_renewal(
         steps([5, 10, 20, 40], [1.0, 0.0, 2.0]),
         PiecewiseLinear(np.array([5.0, 40.0]), np.array([0.1]), np.array([3.0])),
         np.random.default_rng(seed),
-        [RateBurst(after_requests=after, factor=factor, duration_s=lasts) for after, factor, lasts in bursts],
+        bursts,
     )
     assert np.all(np.diff(arrivals) >= 0)
     assert np.all((arrivals >= 5) & (arrivals < 40))
-    assert not np.any((arrivals > 10) & (arrivals < 20)), "a rate of 0 stays 0"

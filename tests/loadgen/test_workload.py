@@ -121,7 +121,7 @@ def test_beta_gives_the_rate_one_over_alpha_beta_also_where_both_move() -> None:
 
 
 def test_a_burst_after_so_many_requests_is_expected_as_it_is_drawn() -> None:
-    burst = {"after_requests": 200, "factor": 5, "duration_s": 60}
+    burst = {"kind": "rate", "after_requests": 200, "factor": 5, "duration_s": 60}
     workload = model(gamma(alpha=0.25, beta_s=2, bursts=[burst]))
     assert expected_requests(workload) == pytest.approx(2000 + 4 * 2 * 60)
     drawn = [len(draw(workload, seed)) for seed in range(60)]
