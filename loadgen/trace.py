@@ -216,7 +216,7 @@ def _optional(name: str, column: str, values: ArrayLike, rows: int) -> NDArray[A
 
 def _integers(
     name: str, column: str, values: ArrayLike, rows: int, low: int | None = None, high: int | None = None
-) -> NDArray[np.int64]:
+) -> NDArray[Any]:
     """One column as integers of the trace's length, each in [low, high]."""
     array = np.asarray(values)
     if array.ndim == 0:
@@ -227,17 +227,19 @@ def _integers(
         raise InputError(f"trace '{name}': {column} holds {array.dtype}, want integers")
     low = -(2**63) if low is None else low
     high = 2**63 - 1 if high is None else high
-    outside = np.flatnonzero((array < low) | (array > high))
-    if len(outside):
-        row = outside[0]
+    if rows and (array.min() < low or array.max() > high):
+        row = np.flatnonzero((array < low) | (array > high))[0]
         raise InputError(f"trace '{name}': {column} is {array[row]} at row {row}, want {low} to {high}")
-    return array.astype(np.int64)
+    return array
 
 
 def _check_times(name: str, arrival_s: NDArray[np.float64], duration_s: float) -> None:
     """Arrivals are numbers, in order, and inside the recording."""
     if not 0 < duration_s < np.inf:
         raise InputError(f"trace '{name}': duration_s is {duration_s:g}, want a positive number of seconds")
+    is_in_order = bool(np.all(arrival_s[1:] >= arrival_s[:-1]))  # False where a time is NaN, too, unless it is alone
+    if is_in_order and (len(arrival_s) == 0 or (arrival_s[0] >= 0 and arrival_s[-1] < duration_s)):
+        return
     outside = np.flatnonzero(~((arrival_s >= 0) & (arrival_s < duration_s)))
     if len(outside):
         row = outside[0]
@@ -245,10 +247,8 @@ def _check_times(name: str, arrival_s: NDArray[np.float64], duration_s: float) -
             f"trace '{name}': arrival_s is {arrival_s[row]!s} s at row {row}, want 0 to below the duration of "
             f"{duration_s!s} s"
         )
-    backward = np.flatnonzero(np.diff(arrival_s) < 0)
-    if len(backward):
-        row = backward[0] + 1
-        raise InputError(
-            f"trace '{name}': arrival_s goes backward at row {row} ({arrival_s[row - 1]!s} s, then "
-            f"{arrival_s[row]!s} s); sort the trace first"
-        )
+    row = int(np.flatnonzero(np.diff(arrival_s) < 0)[0]) + 1
+    raise InputError(
+        f"trace '{name}': arrival_s goes backward at row {row} ({arrival_s[row - 1]!s} s, then "
+        f"{arrival_s[row]!s} s); sort the trace first"
+    )
