@@ -25,6 +25,9 @@ from testbed.results import (
     write_tables,
 )
 
+# Of long runs, decisions that change nothing and engine samples are kept about so many times: enough for any plot.
+RECORDED_INSTANTS = 20_000
+
 
 def simulate_experiment(experiment: Experiment, out: Path, progress: Callable[[float, float], None]) -> Path:
     """Simulate and write the results; returns the folder. `progress` is called with (done, 1.0).
@@ -54,6 +57,7 @@ def _simulate(experiment: Experiment, trace: Trace, progress: Callable[[float], 
         forecasting=None if app.forecaster is None else forecast_settings_of(app.forecaster),
         rng=np.random.default_rng(np.random.SeedSequence(experiment.config.seed, spawn_key=(1,))),
         progress=progress,
+        record_interval_s=trace.duration_s / RECORDED_INSTANTS,
     )
 
 

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autoscaler.interface import HardwareProfile, ReplicaState, ScalingLimits, ServiceClass
+from autoscaler.interface import HardwareProfile, ReplicaSnapshot, ReplicaState, ScalingLimits, ServiceClass
 from autoscaler.simulator.cost_model import step_costs
 from autoscaler.simulator.engine_state import check_engine, engine_limits
 from autoscaler.simulator.fleet_kernel import run_until
-from autoscaler.simulator.fleet_reports import EngineSample, ReplicaLife, life_of
+from autoscaler.simulator.fleet_reports import EngineSample, ReplicaLife, life_of, replica_name
 from autoscaler.simulator.fleet_state import (
     DRAINING,
     ENDED,
@@ -20,6 +20,7 @@ from autoscaler.simulator.fleet_state import (
     REPLICA,
     STARTING,
     Fate,
+    FleetArrays,
     Rules,
     empty_fleet,
     engine_as_objects,
@@ -27,13 +28,21 @@ from autoscaler.simulator.fleet_state import (
     with_rows,
 )
 from autoscaler.simulator.offered_requests import requests_of, service_queues
-from autoscaler.simulator.replica_kernel import set_next, settle_all
+from autoscaler.simulator.replica_kernel import report_all, set_next, settle_all
 from loadgen.trace import Trace
 
 # Steps that are alike are jumped over up to this many at a time: enough to make jumping cheap, few enough to look up
 # again where something comes in between.
 JUMPED_STEPS = 128
-REPLICA_KEYS = ("number", "state", "requested_s")
+REPORTED = (
+    "number",
+    "state",
+    "requested_s",
+    "reported_running",
+    "reported_waiting",
+    "reported_kv_fraction",
+    "reported_tokens_per_s",
+)
 REPLICA_STATES = {STARTING: ReplicaState.STARTING, READY: ReplicaState.READY, DRAINING: ReplicaState.DRAINING}
 
 
@@ -108,6 +117,11 @@ class Fleet:
             self._start(0.0, 0.0)
 
     @property
+    def compiled(self) -> tuple[FleetArrays, NDArray[np.void], Rules]:
+        """The state as compiled code takes it; valid until a replica is started or taken away."""
+        return self._arrays, self._requests, self._rules
+
+    @property
     def requests(self) -> "np.recarray[Any, np.dtype[np.void]]":
         """What is asked for and what became of it so far; fields as in `fleet_state.REQUEST`."""
         return self._requests.view(np.recarray)
@@ -150,7 +164,7 @@ class Fleet:
         self._collect_ended()
 
     def sample(self) -> list[EngineSample]:
-        """Let every replica that serves report, the oldest first; also kept in `samples`."""
+        """Take a row of the engine table of every replica that serves, the oldest first; also kept in `samples`."""
         settle_all(self._arrays, self._rules, self.now_s)
         serving = np.array(self._rows_in(READY, DRAINING), dtype=np.int64)
         reported = self._sample_rows(serving, np.full(len(serving), self.now_s))
@@ -158,12 +172,15 @@ class Fleet:
         self.samples.extend(reported)
         return reported
 
-    def replicas(self) -> Iterator[tuple[int, ReplicaState, float]]:
-        """(number, state, asked for at) of the replicas that there are, the oldest first."""
-        rows = self._rows_in(STARTING, READY, DRAINING)
-        there = self._arrays.replicas[rows]
-        for number, state, requested_s in zip(*(there[name].tolist() for name in REPLICA_KEYS), strict=True):
-            yield number, REPLICA_STATES[state], requested_s
+    def report(self) -> None:
+        """Let every replica that serves report its metrics, for `replicas` to show."""
+        report_all(self._arrays, self._rules, self.now_s)
+
+    def replicas(self) -> Iterator[ReplicaSnapshot]:
+        """The replicas that there are, the oldest first, with what they reported last."""
+        there = self._arrays.replicas[self._rows_in(STARTING, READY, DRAINING)]
+        for number, state, *reported in zip(*(there[name].tolist() for name in REPORTED), strict=True):
+            yield ReplicaSnapshot(replica_name(number), REPLICA_STATES[state], *reported)
 
     def queue(self) -> list[tuple[int, int, float | None]]:
         """Of each service: requests and prompt tokens in the router's queue, and the earliest deadline there."""

@@ -1,4 +1,4 @@
-"""What is known of a replica: its life, and what its engine reports."""
+"""What is written down of a replica: its name, its life, and rows of its engine's state."""
 
 from dataclasses import dataclass
 
@@ -20,7 +20,7 @@ class ReplicaLife:
 
 @dataclass(frozen=True, slots=True)
 class EngineSample:
-    """What one replica reported: counts now, and output tokens in the `interval_s` before."""
+    """A row of the engine table: counts at an instant, and output tokens in the `interval_s` before."""
 
     time_s: float
     number: int
@@ -29,6 +29,11 @@ class EngineSample:
     kv_cache_fraction: float
     output_tokens: int
     interval_s: float
+
+
+def replica_name(number: int) -> str:
+    """The name of the replica in snapshots and tables."""
+    return f"replica-{number}"
 
 
 def life_of(replica: np.void) -> ReplicaLife:

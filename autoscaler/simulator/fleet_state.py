@@ -42,7 +42,10 @@ class ReplicaRow:
         drain_until_s: when a draining replica is cut off.
         step_start_s, step_end_s: of the steps under way; infinity = the engine is idle.
         steps: steps under way, one after the other, all alike but for one more token of each request.
-        sampled_tokens: output tokens at the last metrics report.
+        sampled_tokens: output tokens when the last row of the engine table was taken.
+        reported_running, reported_waiting, reported_kv_fraction, reported_tokens_per_s: its last metrics report; 0
+            before the first.
+        reported_tokens: all output tokens until then.
     """
 
     state: int
@@ -56,6 +59,11 @@ class ReplicaRow:
     step_end_s: float
     steps: int
     sampled_tokens: int
+    reported_running: int
+    reported_waiting: int
+    reported_kv_fraction: float
+    reported_tokens_per_s: float
+    reported_tokens: int
 
 
 @dataclass(slots=True)
@@ -89,6 +97,7 @@ class Clock:
         arrived, ended: requests so far.
         last_end_s: when the last request ended so far.
         dispatch_due: 1 = the queue may have to give requests to replicas.
+        reported_s: when the replicas last reported.
     """
 
     now_s: float
@@ -96,6 +105,7 @@ class Clock:
     ended: int
     last_end_s: float
     dispatch_due: int
+    reported_s: float
 
 
 REPLICA, SERVICE, CLOCK = record_type(ReplicaRow), record_type(ServiceQueue), record_type(Clock)

@@ -106,6 +106,24 @@ def settle_all(fleet: FleetArrays, rules: Rules, now_s: float) -> None:
         settle(fleet, row, rules, now_s)
 
 
+@compiled
+def report_all(fleet: FleetArrays, rules: Rules, now_s: float) -> None:
+    """Every replica that serves reports its metrics: counts now, and the token rate since the report before."""
+    settle_all(fleet, rules, now_s)
+    for row in range(len(fleet.replicas)):
+        replica, state = fleet.replicas[row], fleet.states[row]
+        if replica.state != READY and replica.state != DRAINING:
+            continue
+        interval_s = now_s - max(fleet.clock[0].reported_s, replica.ready_s)
+        tokens = state.output_tokens - replica.reported_tokens
+        replica.reported_tokens_per_s = tokens / interval_s if interval_s > 0 else 0.0
+        replica.reported_tokens = state.output_tokens
+        replica.reported_running = state.running
+        replica.reported_waiting = state.waiting
+        replica.reported_kv_fraction = 1.0 - state.free_blocks / rules.limits.usable_blocks
+    fleet.clock[0].reported_s = now_s
+
+
 @compiled_inner
 def lose_requests(fleet: FleetArrays, requests: NDArray[np.void], row: int, fate: int, now_s: float) -> None:
     """End every request in the engine of this row."""

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autoscaler.interface import ArrivalHistory, ClusterSnapshot, QueueSnapshot, ReplicaSnapshot
+from autoscaler.interface import ArrivalHistory, ClusterSnapshot, QueueSnapshot
 from autoscaler.simulator.fleet import Fleet, FleetConfig
-from autoscaler.simulator.fleet_reports import EngineSample
 from forecasting.interface import Forecast, Forecaster
 from forecasting.registry import make_forecaster
 from loadgen.trace import SERVICE_LABELS, Trace
@@ -101,11 +100,6 @@ class SnapshotMaker:
         self._services = [label for label in SERVICE_LABELS if label in config.services]
         self._counts = ArrivalCounts(trace, self._services, config.arrivals_bin_s, config.idle_s)
         self._forecasts = forecasts
-        self._reports: dict[int, EngineSample] = {}
-
-    def report(self, samples: list[EngineSample]) -> None:
-        """Take in what the replicas report; from now on the policy sees this."""
-        self._reports = {sample.number: sample for sample in samples}
 
     def snapshot(self, fleet: Fleet, target_replicas: int) -> ClusterSnapshot:
         """The fleet as the policy sees it now: replicas as last reported, the queue as it is, complete bins."""
@@ -114,27 +108,11 @@ class SnapshotMaker:
         return ClusterSnapshot(
             now_s=fleet.now_s,
             target_replicas=target_replicas,
-            replicas=tuple(self._replicas(fleet)),
+            replicas=tuple(fleet.replicas()),
             queued={SERVICE_LABELS[index]: QueueSnapshot(*queue) for index, queue in enumerate(fleet.queue())},
             arrivals={label: self._history(label, fleet.now_s) for label in self._services},
             forecast=self._forecasts.latest if self._forecasts is not None else None,
         )
-
-    def _replicas(self, fleet: Fleet) -> Iterable[ReplicaSnapshot]:
-        for number, state, requested_s in fleet.replicas():
-            report = self._reports.get(number)
-            if report is None:
-                yield ReplicaSnapshot(replica_name(number), state, requested_s)
-                continue
-            yield ReplicaSnapshot(
-                replica_id=replica_name(number),
-                state=state,
-                requested_at_s=requested_s,
-                running=report.running,
-                waiting=report.waiting,
-                kv_cache_fraction=report.kv_cache_fraction,
-                tokens_per_s=report.output_tokens / report.interval_s if report.interval_s > 0 else 0.0,
-            )
 
     def _history(self, service: str, now_s: float) -> ArrivalHistory:
         complete = self._counts.complete_bins(now_s)
@@ -142,8 +120,3 @@ class SnapshotMaker:
         return ArrivalHistory(
             first * self._counts.bin_s, self._counts.bin_s, self._counts.bins(service, first, complete)
         )
-
-
-def replica_name(number: int) -> str:
-    """The name of the replica in snapshots and tables."""
-    return f"replica-{number}"

@@ -7,9 +7,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from autoscaler.fleet_tables import ENGINE_SCHEMA, REPLICA_SCHEMA
-from autoscaler.simulator.fleet_reports import EngineSample, ReplicaLife
+from autoscaler.simulator.fleet_reports import EngineSample, ReplicaLife, replica_name
 from autoscaler.simulator.fleet_state import Fate
-from autoscaler.simulator.snapshots import replica_name
 from loadgen.records import RECORD_SCHEMA, Cause, Status
 from loadgen.trace import SERVICE_LABELS, Trace
 

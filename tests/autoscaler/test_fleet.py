@@ -209,7 +209,7 @@ def test_a_deadline_counts_in_the_queue_and_in_the_engine_too() -> None:
 
 def states(fleet: Fleet) -> list[ReplicaState]:
     """The states of the replicas that there are, the oldest first."""
-    return [state for _, state, _ in fleet.replicas()]
+    return [replica.state for replica in fleet.replicas()]
 
 
 def test_a_new_replica_serves_only_after_its_cold_start() -> None:
@@ -229,13 +229,16 @@ def test_taking_replicas_away_cancels_the_newest_start_first_and_then_drains_the
     fleet.scale_to(4)
     fleet.advance(0.1)  # replica 0 has two requests, replica 1 has one
     fleet.scale_to(3)
-    assert [(number, state.value) for number, state, _ in fleet.replicas()] == [
-        (0, "ready"),
-        (1, "ready"),
-        (2, "starting"),
+    assert [(replica.replica_id, replica.state.value) for replica in fleet.replicas()] == [
+        ("replica-0", "ready"),
+        ("replica-1", "ready"),
+        ("replica-2", "starting"),
     ]
     fleet.scale_to(1)
-    assert [(number, state.value) for number, state, _ in fleet.replicas()] == [(0, "ready"), (1, "draining")]
+    assert [(replica.replica_id, replica.state.value) for replica in fleet.replicas()] == [
+        ("replica-0", "ready"),
+        ("replica-1", "draining"),
+    ]
     fleet.advance(60.0)
     assert states(fleet) == [ReplicaState.READY]
     assert fates(fleet) == [Fate.OK] * 3, "draining loses nothing"
