@@ -208,7 +208,7 @@ def _is_instant(cell: str, zoned: bool) -> bool:
         year = datetime.fromisoformat(f"{date} {hour}:{minute}:{second}").year
     except ValueError:
         return False
-    return 1678 <= year <= 2261  # what 64 bits of nanoseconds hold
+    return 1678 <= year <= 2262  # what 64 bits of nanoseconds hold
 
 
 def _is_text(cell: str) -> bool:

@@ -1,12 +1,14 @@
 """The lines of a text file in blocks of many: a row of a trace is one line."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from loadgen.errors import InputError
 from loadgen.formats.compressed import open_bytes
@@ -45,13 +47,21 @@ def split_lines(block: Any) -> list[bytes]:
     return data.removesuffix(b"\n").split(b"\n")
 
 
-def count_lines(block: Any) -> int:
-    """How many lines a block has, where they end in line feeds; the last one may have no end."""
+def has_lines(block: Any, rows: int) -> bool:
+    """Whether a block has as many lines as rows were found in it: no row was of several lines, no line was blank."""
     codes = np.frombuffer(block, dtype=np.uint8)
-    # In pieces that stay in the processor's cache.
+    open_end = int(len(codes) > 0 and codes[-1] not in (ord("\n"), ord("\r")))
+    # One pass where line ends are the only control characters; tabs or CRLF take two more.
+    if _count(codes, lambda piece: piece <= ord("\r")) + open_end == rows:
+        return True
+    line_feeds, returns = (_count(codes, partial(np.equal, ord(end))) for end in "\n\r")
+    return line_feeds + open_end == rows and returns in (0, line_feeds)
+
+
+def _count(codes: NDArray[np.uint8], is_counted: Callable[[NDArray[np.uint8]], NDArray[np.bool_]]) -> int:
+    """How many bytes are counted; taken in pieces that stay in the processor's cache."""
     pieces = (codes[start : start + _COUNTED_BYTES] for start in range(0, len(codes), _COUNTED_BYTES))
-    line_feeds = sum(int(np.count_nonzero(piece == ord("\n"))) for piece in pieces)
-    return line_feeds + (len(codes) > 0 and int(codes[-1]) != ord("\n"))
+    return sum(int(np.count_nonzero(is_counted(piece))) for piece in pieces)
 
 
 def head_lines(path: Path) -> list[str]:

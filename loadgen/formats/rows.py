@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from loadgen.errors import InputError
-from loadgen.formats.lines import count_lines, line_blocks, split_lines, without_byte_order_mark, without_header
+from loadgen.formats.lines import has_lines, line_blocks, split_lines, without_byte_order_mark, without_header
 from loadgen.formats.skipped import BadRow, SkippedRows
 
 OnError = Literal["stop", "skip"]
@@ -103,12 +103,10 @@ def _good_parts(
             if format.has_header:
                 block, header_lines = without_header(block)
                 first_line += header_lines
-        lines = count_lines(block)
-        table = format.parse(block) if lines else None
-        # A quote that stays open would swallow lines; a blank line is no row.
-        if table is not None and table.num_rows == lines:
+        table = format.parse(block) if len(block) else None
+        if table is not None and has_lines(block, table.num_rows):
             yield _Part(table, partial(_numbered, block, first_line))
-            first_line += lines
+            first_line += table.num_rows
             continue
         numbered = list(enumerate(split_lines(block), start=first_line))
         first_line += len(numbered)
