@@ -66,7 +66,7 @@ _MOONCAKE = (
 DATASETS: dict[str, Dataset] = {
     "burstgpt": Dataset(
         name="burstgpt",
-        about="ChatGPT and GPT-4 requests of a campus: files 1 and 2 are 121 days, file 3 is 110 more with sessions",
+        about="ChatGPT and GPT-4 in a region of Azure: files 1 and 2 are 121 days, file 3 is 110 more, with sessions",
         licence="CC BY 4.0",
         page="https://github.com/HPMLL/BurstGPT/releases/tag/v2.0",
         files=(

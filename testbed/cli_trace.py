@@ -1,6 +1,5 @@
-"""`burstscale trace`: describe, make, convert."""
+"""`burstscale trace`: fetch, describe, make, convert."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +7,7 @@ import numpy as np
 import typer
 from rich.console import Console
 
+from testbed.cli_fetch import fetch_command
 from testbed.cli_selection import (
     LimitSeconds,
     MaxOutputTokens,
@@ -19,7 +19,8 @@ from testbed.cli_selection import (
     StartSeconds,
 )
 
-trace_app = typer.Typer(name="trace", help="Read, describe, make and convert traces.", no_args_is_help=True)
+trace_app = typer.Typer(name="trace", help="Fetch, describe, make and convert traces.", no_args_is_help=True)
+trace_app.command("fetch")(fetch_command)
 console = Console()
 
 TraceFile = Annotated[Path, typer.Argument(help="A trace in any known format.")]
@@ -40,7 +41,7 @@ def describe_command(
 
     description = describe(read_trace(path, format))
     if as_json:
-        print(json.dumps(description.as_json(), indent=2, allow_nan=False))
+        print(description.json_text())
     else:
         console.print(description_table(description))
 

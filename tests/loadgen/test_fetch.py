@@ -152,7 +152,9 @@ def test_a_file_that_is_there_is_verified_and_not_asked_for_again(server: FileSe
 
 def test_redirects_are_followed(server: FileServer, tmp_path: Path) -> None:
     server.redirect = server.url.replace("/file", "/elsewhere")
-    assert fetch_file(published(server), tmp_path).path.read_bytes() == CONTENT
+    server.cuts = [5000]
+    assert fetch_file(published(server), tmp_path, waits_s=NO_WAITS).path.read_bytes() == CONTENT
+    assert server.ranges() == [None, None, "bytes=5000-", "bytes=5000-"]
 
 
 def test_a_file_without_a_length_is_fetched(server: FileServer, tmp_path: Path) -> None:
