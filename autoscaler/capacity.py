@@ -154,7 +154,8 @@ def _engine_load(hardware: HardwareProfile, lengths: _Lengths, sequences: float)
     costs = step_costs(hardware)
     at_work = max(1.0, sequences)  # under one in the mean: one at a time, and pauses
     plain_s = step_seconds(costs, 0, 0.0, at_work, at_work * lengths.held_tokens)
-    extra_s = _prefill_extra_s(costs, lengths, at_work, max(1.0, hardware.max_batched_tokens - at_work))
+    chunk_tokens = max(1.0, hardware.max_batched_tokens - at_work)
+    extra_s = _prefill_extra_s(costs, lengths, (at_work, at_work * lengths.held_tokens), chunk_tokens)
     per_s = 1.0 / (extra_s + lengths.decode_steps * plain_s / sequences)
     tpot_s = sequences / (per_s * lengths.decode_steps)
     in_prefill = per_s * (plain_s + extra_s)
@@ -174,16 +175,16 @@ def _engine_load(hardware: HardwareProfile, lengths: _Lengths, sequences: float)
     )
 
 
-def _prefill_extra_s(costs: StepCosts, lengths: _Lengths, sequences: float, chunk_tokens: float) -> float:
-    """Mean seconds that a prompt adds to the steps that carry it, beside `sequences` decodes.
+def _prefill_extra_s(costs: StepCosts, lengths: _Lengths, decodes: tuple[float, float], chunk_tokens: float) -> float:
+    """Mean seconds that a prompt adds to the steps that carry it, beside `decodes` (sequences, and KV tokens read).
 
     A prompt longer than what the decodes leave of the step's budget comes in full chunks and a rest. A short one may
     cost nothing but its attention, as the step has to read the weights anyway.
     """
-    plain_s = step_seconds(costs, 0, 0.0, sequences, 0.0)
+    plain_s = step_seconds(costs, 0, 0.0, *decodes)
 
     def added_s(tokens: float, context: float) -> float:
-        return step_seconds(costs, tokens, context, sequences, 0.0) - plain_s
+        return step_seconds(costs, tokens, context, *decodes) - plain_s
 
     chunk_s = added_s(chunk_tokens, 0.0)
     extras_s = [

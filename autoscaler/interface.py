@@ -158,10 +158,14 @@ class ServiceClass:
 class HardwareProfile:
     """How long an engine step takes on one replica's hardware, and how much it holds.
 
-    step_s = fixed_s + max(memory_s, token_s * (prefill + decode tokens))
+    With n = prefill + decode tokens of the step:
+
+    step_s = fixed_s + max(memory_s + memory_token_s * n, token_s * n)
            + sequence_s * decode sequences + kv_token_s * KV tokens read by decodes
            + prefill_context_s * (prefill tokens x context they attend to)
            + host_s
+    and where a step has both prefill and decodes, for its decodes
+           + mixed_sequence_s * decode sequences + mixed_kv_token_s * KV tokens read by decodes
 
     Attributes:
         source: where the coefficients come from, and their fit error.
@@ -171,10 +175,13 @@ class HardwareProfile:
     source: str
     fixed_s: float
     memory_s: float
+    memory_token_s: float
     token_s: float
     sequence_s: float
     kv_token_s: float
     prefill_context_s: float
+    mixed_sequence_s: float
+    mixed_kv_token_s: float
     host_s: float
     kv_cache_tokens: int
     block_tokens: int

@@ -1,5 +1,6 @@
 """How long an engine step takes, and the hardware profiles that say so."""
 
+from dataclasses import fields
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -9,6 +10,7 @@ from autoscaler.interface import HardwareProfile
 from loadgen.errors import InputError
 from loadgen.strict_config import StrictModel, parse, read_yaml
 
+Range = tuple[NonNegativeFloat, NonNegativeFloat]
 HARDWARE_FOLDER = Path(__file__).parents[2] / "configs" / "hardware"
 
 
@@ -17,10 +19,13 @@ class StepCosts(NamedTuple):
 
     fixed_s: float
     memory_s: float
+    memory_token_s: float
     token_s: float
     sequence_s: float
     kv_token_s: float
     prefill_context_s: float
+    mixed_sequence_s: float
+    mixed_kv_token_s: float
     host_s: float
 
 
@@ -34,11 +39,15 @@ def step_seconds(
 ) -> float:
     """Seconds of one step; see `step_duration_s`. Means over many steps may be given as well as counts.
 
-    A step reads the weights once, whatever its batch (`memory_s`), unless computing takes longer (`token_s` a
-    token): the roofline. Attention comes on top, linear in what it reads.
+    A step reads the weights once, whatever its batch (`memory_s`, and `memory_token_s` a token), unless computing takes
+    longer (`token_s` a token): the roofline. Attention comes on top, linear in what it reads. Where prefill and decodes
+    share a step they share one attention kernel, made for many queries a sequence: decodes cost more than in their own.
     """
-    dense_s = max(costs.memory_s, costs.token_s * (prefill_tokens + decodes))
+    tokens = prefill_tokens + decodes
+    dense_s = max(costs.memory_s + costs.memory_token_s * tokens, costs.token_s * tokens)
     attention_s = costs.kv_token_s * kv_tokens + costs.prefill_context_s * prefill_context
+    if prefill_tokens > 0 and decodes > 0:
+        attention_s += costs.mixed_sequence_s * decodes + costs.mixed_kv_token_s * kv_tokens
     return costs.fixed_s + dense_s + costs.sequence_s * decodes + attention_s + costs.host_s
 
 
@@ -65,23 +74,56 @@ def step_duration_s(
     )
 
 
-class HardwareFile(StrictModel):
-    """A file of configs/hardware; the keys are the fields of `HardwareProfile`."""
+class FitErrors(StrictModel):
+    """Mean absolute error of the fitted step time over measured steps of each kind, percent; null = none measured."""
+
+    prefill: NonNegativeFloat
+    decode: NonNegativeFloat
+    mixed: NonNegativeFloat | None
+
+
+class HardwareNotes(StrictModel):
+    """What a profile stands for and how well it is known; nothing of it enters a simulation.
+
+    Attributes:
+        gpu: the card, and what else it may stand for.
+        gpus: cards of one replica (tensor parallelism).
+        fit_error_percent: null where the coefficients were not fitted.
+    """
+
+    gpu: str
+    gpus: PositiveInt
+    model: str
+    source: str
+    fit_error_percent: FitErrors | None
+    host_s_range: Range
+    mixed_sequence_s_range: Range
+    mixed_kv_token_s_range: Range
+
+
+class HardwareFile(HardwareNotes):
+    """A file of configs/hardware: the fields of `HardwareProfile`, and the notes."""
 
     name: str
-    source: str
     fixed_s: NonNegativeFloat
     memory_s: NonNegativeFloat
+    memory_token_s: NonNegativeFloat
     token_s: NonNegativeFloat
     sequence_s: NonNegativeFloat
     kv_token_s: NonNegativeFloat
     prefill_context_s: NonNegativeFloat
+    mixed_sequence_s: NonNegativeFloat
+    mixed_kv_token_s: NonNegativeFloat
     host_s: NonNegativeFloat
     kv_cache_tokens: PositiveInt
     block_tokens: PositiveInt
     max_sequences: PositiveInt
     max_batched_tokens: PositiveInt
     max_model_tokens: PositiveInt
+
+    def profile(self) -> HardwareProfile:
+        """The part that the engine works with."""
+        return HardwareProfile(**{field.name: getattr(self, field.name) for field in fields(HardwareProfile)})
 
     @model_validator(mode="after")
     def _check_step_takes_time(self) -> Self:
@@ -98,6 +140,14 @@ class HardwareFile(StrictModel):
             )
         return self
 
+    @model_validator(mode="after")
+    def _check_ranges(self) -> Self:
+        for name in ("host_s", "mixed_sequence_s", "mixed_kv_token_s"):
+            (low, high), value = getattr(self, f"{name}_range"), getattr(self, name)
+            if not low <= value <= high:
+                raise ValueError(f"{name} must lie in {name}_range, got {value:g} and [{low:g}, {high:g}]")
+        return self
+
 
 def known_hardware() -> list[str]:
     """The names of the profiles in configs/hardware, sorted."""
@@ -105,7 +155,12 @@ def known_hardware() -> list[str]:
 
 
 def load_hardware(name_or_path: str | Path) -> HardwareProfile:
-    """The hardware profile of that name in configs/hardware, or in that YAML file.
+    """The hardware profile of that name in configs/hardware, or in that YAML file; raises as `read_hardware`."""
+    return read_hardware(name_or_path).profile()
+
+
+def read_hardware(name_or_path: str | Path) -> HardwareFile:
+    """The profile of that name in configs/hardware, or in that YAML file, with its notes.
 
     Raises:
         InputError: there is no such profile, or its file is wrong.
@@ -115,4 +170,4 @@ def load_hardware(name_or_path: str | Path) -> HardwareProfile:
     path = Path(text) if is_path else HARDWARE_FOLDER / f"{text}.yaml"
     if not is_path and not path.is_file():
         raise InputError(f"unknown hardware '{text}'; known: {', '.join(known_hardware())}, or give a path to a YAML")
-    return HardwareProfile(**parse(HardwareFile, read_yaml(path), str(path)).model_dump())
+    return parse(HardwareFile, read_yaml(path), str(path))

@@ -16,10 +16,13 @@ ROOMY = HardwareProfile(
     source="test",
     fixed_s=0.01,
     memory_s=0.005,
+    memory_token_s=0.00001,
     token_s=0.0001,
     sequence_s=0.001,
     kv_token_s=0.00001,
     prefill_context_s=1e-7,
+    mixed_sequence_s=0.0001,
+    mixed_kv_token_s=0.00002,
     host_s=0.002,
     kv_cache_tokens=16 * 1025,
     block_tokens=16,
@@ -62,7 +65,7 @@ def test_one_request_alone_takes_the_time_that_the_formula_says() -> None:
         step_duration_s(ROOMY, decode_contexts=(52,)),
     ]
     assert [step.duration_s for step in steps] == expected_s
-    assert expected_s[1] == pytest.approx(0.01 + 0.005 + 0.001 + 51 * 0.00001 + 0.002)
+    assert expected_s[1] == pytest.approx(0.01 + 0.005 + 0.00001 + 0.001 + 51 * 0.00001 + 0.002)
 
 
 def test_a_long_prompt_is_computed_over_several_steps_and_only_the_last_brings_a_token() -> None:

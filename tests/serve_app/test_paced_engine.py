@@ -15,7 +15,7 @@ from serve_app.engines.paced_engine import PacedEngine
 def hardware(step_s: float) -> HardwareProfile:
     """Every step takes the same time."""
     return HardwareProfile(
-        "test", "made for tests", step_s, 0, 0, 0, 0, 0, 0, kv_cache_tokens=1024, block_tokens=16,
+        "test", "made for tests", step_s, 0, 0, 0, 0, 0, 0, 0, 0, 0, kv_cache_tokens=1024, block_tokens=16,
         max_sequences=8, max_batched_tokens=512, max_model_tokens=512,
     )  # fmt: skip
 

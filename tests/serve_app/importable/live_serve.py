@@ -13,14 +13,24 @@ import aiohttp
 
 FAST_HARDWARE = """
 name: fast
+gpu: none
+gpus: 1
+model: none
 source: made for tests, a step takes 10 ms whatever it does
+fit_error_percent: null
 fixed_s: 0.01
 memory_s: 0
+memory_token_s: 0
 token_s: 0
 sequence_s: 0
 kv_token_s: 0
 prefill_context_s: 0
+mixed_sequence_s: 0
+mixed_sequence_s_range: [0, 0]
+mixed_kv_token_s: 0
+mixed_kv_token_s_range: [0, 0]
 host_s: 0
+host_s_range: [0, 0]
 kv_cache_tokens: 65536
 block_tokens: 16
 max_sequences: 64
