@@ -190,7 +190,8 @@ def _read(response: HTTPResponse) -> bytes:
 def _check_continues(response: HTTPResponse, path: Path, done_bytes: int, validator: str) -> None:
     """A partial answer must begin where the part ends, in the same edition of the file."""
     sent = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
-    if sent is None or int(sent[1]) != done_bytes or _validator_of(response) not in ("", validator):
+    edition = response.headers.get("ETag" if validator.startswith('"') else "Last-Modified", validator)
+    if sent is None or int(sent[1]) != done_bytes or edition != validator:
         _edition(path).unlink(missing_ok=True)
         raise _CutOffError("the server continued another file than it began")
 
