@@ -6,6 +6,7 @@ from typing import Annotated
 import numpy as np
 import typer
 from rich.console import Console
+from rich.table import Table
 
 from testbed.cli_fetch import fetch_command
 from testbed.cli_selection import (
@@ -48,18 +49,33 @@ def describe_command(
 
 @trace_app.command("make")
 def make_command(
-    model: Annotated[Path, typer.Argument(help="A workload model's YAML, such as configs/workloads/burst_demo.yaml.")],
+    model: Annotated[str, typer.Argument(help="A workload model's YAML, or a name that `trace models` lists.")],
     out: OutFile,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the draws.")] = 0,
 ) -> None:
     """Draw a trace from a workload model."""
+    from loadgen.shipped_workloads import find_workload
     from loadgen.trace_file import save_trace
     from loadgen.workload import draw_trace, read_workload_model
 
     _check_new(out)
-    trace = draw_trace(read_workload_model(model), np.random.default_rng(seed))
+    trace = draw_trace(read_workload_model(find_workload(model)), np.random.default_rng(seed))
     save_trace(trace, out)
     console.print(f"{out}: {len(trace)} requests in {trace.duration_s:g} s (seed {seed})", soft_wrap=True)
+
+
+@trace_app.command("models")
+def models_command() -> None:
+    """List the workload models that are shipped, for `trace make`."""
+    from loadgen.shipped_workloads import shipped_workloads, workload_summary
+    from loadgen.workload import expected_requests, read_workload_model
+
+    table = Table("name", "duration", "requests", "what it is", title="workload models", title_justify="left")
+    for name, path in shipped_workloads().items():
+        model = read_workload_model(path)
+        lasts = f"{model.duration_s / 3600:,.1f} h" if model.duration_s >= 3600 else f"{model.duration_s:,.0f} s"
+        table.add_row(name, lasts, f"about {expected_requests(model):,.0f}", workload_summary(path))
+    console.print(table)
 
 
 @trace_app.command("convert")

@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from loadgen.arrivals.gamma import GammaArrivals
 from loadgen.errors import InputError
+from loadgen.shipped_workloads import find_workload, shipped_workloads, workload_summary
 from loadgen.strict_config import parse
 from loadgen.trace import Service, Trace
 from loadgen.workload import WorkloadModel, draw_trace, expected_requests, read_workload_model
@@ -61,6 +63,39 @@ def test_the_demo_bursts_to_four_times_its_load_and_calms_down_again() -> None:
     jobs = [trace.of_service(Service.API) for trace in traces]
     assert np.mean([len(job) for job in jobs]) == pytest.approx(30, rel=0.1)
     assert all(np.ptp(job.arrival_s) < 15 for job in jobs)
+
+
+PAPER = sorted(path for name, path in shipped_workloads().items() if name.startswith("burstgpt_paper_"))
+
+
+@pytest.mark.parametrize("path", PAPER, ids=lambda path: path.stem)
+def test_the_papers_settings_start_calm_and_burst_five_times(path: Path) -> None:
+    workload = read_workload_model(path)
+    arrivals = workload.streams[0].arrivals
+    assert isinstance(arrivals, GammaArrivals)
+    first = arrivals.bursts[0].after_requests
+    trace = draw(workload)
+    # The Gamma gaps of the calm start: their mean is alpha beta.
+    alpha, beta_s = {"7b_a6000": (0.25, 2), "7b_a800": (0.25, 1), "13b_a6000": (1, 5), "13b_a800": (0.5, 2)}[
+        path.stem.removeprefix("burstgpt_paper_")
+    ]
+    assert first * alpha * beta_s == 1000, "1000 s to warm up"
+    assert trace.arrival_s[first - 1] == pytest.approx(1000, abs=4 * beta_s * np.sqrt(alpha * first))
+    # 200 requests around each peak, which are due within a small part of the time that 200 take otherwise.
+    lasts_s = [float(np.ptp(trace.arrival_s[first + 1000 * n + np.array([100, 300])])) for n in range(5)]
+    assert lasts_s[0] < lasts_s[1] < lasts_s[2] < 200 * alpha * beta_s / 10
+    assert max(lasts_s) < 200 * alpha * beta_s / 2
+    assert trace.prompt_tokens.max() <= 1023
+    assert np.mean(trace.prompt_tokens == 1) == pytest.approx(1 / sum(np.arange(1, 1024) ** -1.1), rel=0.1)
+
+
+def test_a_shipped_model_is_found_by_its_name_and_any_other_by_its_path() -> None:
+    assert find_workload("burst_demo") == WORKLOADS / "burst_demo.yaml"
+    assert find_workload("mine.yaml") == Path("mine.yaml")
+    assert find_workload("folder/mine") == Path("folder/mine")
+    with pytest.raises(InputError, match=r"unknown workload 'burst'; known: burst_demo, .*or give a path"):
+        find_workload("burst")
+    assert workload_summary(WORKLOADS / "burst_demo.yaml").startswith("Ninety seconds with one burst")
 
 
 def test_the_same_seed_draws_the_same_trace_and_another_seed_another() -> None:
