@@ -247,6 +247,19 @@ def test_each_try_waits_longer(server: FileServer, tmp_path: Path, monkeypatch: 
     assert waited == [1.0, 2.0, 4.0, 8.0]
 
 
+def test_a_fetch_that_a_person_interrupts_goes_on_from_there(server: FileServer, tmp_path: Path) -> None:
+    def interrupt(done_bytes: int, _total_bytes: int | None) -> None:
+        if done_bytes:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fetch_file(published(server), tmp_path, interrupt)
+    here = (tmp_path / "trace.csv.part").stat().st_size
+    assert 0 < here < len(CONTENT)
+    assert fetch_file(published(server), tmp_path).path.read_bytes() == CONTENT
+    assert server.ranges() == [None, f"bytes={here}-"]
+
+
 def test_a_part_of_full_length_is_verified_without_asking(server: FileServer, tmp_path: Path) -> None:
     (tmp_path / "trace.csv.part").write_bytes(CONTENT)
     (tmp_path / "trace.csv.part.edition").write_text('"first"')
