@@ -46,12 +46,16 @@ def account_lines(reading: "Reading") -> list[str]:
     """What happened to the rows of the files, where it is not simply that all were read."""
     lines = []
     if len(reading.skipped):
-        lines.append(f"skipped {len(reading.skipped)} of {reading.rows} rows:")
-        lines += [f"  {rows} x {reason}" for reason, rows in reading.skipped.counts.most_common()]
+        lines.append(f"skipped {len(reading.skipped):,} of {_rows(reading.rows)}:")
+        lines += [f"  {_rows(rows)}: {reason}" for reason, rows in reading.skipped.counts.most_common()]
         lines += [f"  such as {example}" for example in reading.skipped.examples]
     if reading.sorted_rows:
-        lines.append(f"sorted in {reading.sorted_rows} rows that were earlier than one before them")
+        lines.append(f"sorted in {_rows(reading.sorted_rows)} that came after a later one")
     return lines
+
+
+def _rows(count: int) -> str:
+    return f"{count:,} row" if count == 1 else f"{count:,} rows"
 
 
 def _service(label: str | None) -> Service | None:

@@ -6,7 +6,7 @@ from typing import Any
 INT32_MAX = 2**31 - 1
 
 LATEST = 1e15
-"""No time or rate is greater: up to it, a float tells whole seconds apart."""
+"""No time or rate is greater (10^15): up to it, a float tells whole seconds apart."""
 
 
 def within(column: Any, high: float = math.inf) -> bool:

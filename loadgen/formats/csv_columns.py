@@ -56,7 +56,7 @@ def integers(name: str) -> Column:
 
 def numbers(name: str, what: str = "a number") -> Column:
     """A column of rates or times, whole or with a fraction."""
-    return Column(name, f"{what} from 0 to {LATEST:g}", pa.float64(), partial(within, high=LATEST), _is_number)
+    return Column(name, f"{what} from 0 to 10^15", pa.float64(), partial(within, high=LATEST), _is_number)
 
 
 def optional_numbers(name: str, what: str = "a number") -> Column:

@@ -99,7 +99,7 @@ def _explain(line: str) -> BadRow | None:
     if not isinstance(row, dict):
         return BadRow("is no JSON object", f"is {_shown(row)}, want an object with {', '.join(MOONCAKE_KEYS)}")
     for key in MOONCAKE_KEYS:
-        want = f"a number of milliseconds from 0 to {LATEST:g}" if key == MOONCAKE_TIME else "an integer >= 0"
+        want = "a number of milliseconds from 0 to 10^15" if key == MOONCAKE_TIME else "an integer >= 0"
         if key not in row:
             return BadRow(f"'{key}' is missing", f"'{key}' is missing, want {want}")
         if not (_is_time(row[key]) if key == MOONCAKE_TIME else _is_integer(row[key], 0, INT32_MAX)):
