@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from testbed.cli_fetch import fetch_command
+from testbed.cli_reading import AsService, FormatName, OnErrorName, TraceFiles, read_files
 from testbed.cli_selection import (
     LimitSeconds,
     MaxOutputTokens,
@@ -24,23 +25,22 @@ trace_app = typer.Typer(name="trace", help="Fetch, describe, make and convert tr
 trace_app.command("fetch")(fetch_command)
 console = Console()
 
-TraceFile = Annotated[Path, typer.Argument(help="A trace in any known format.")]
-FormatName = Annotated[str, typer.Option("--format", help="Format of the file; auto = by its header.")]
 OutFile = Annotated[Path, typer.Option("-o", "--out", help="New Parquet file.")]
 
 
 @trace_app.command("describe")
 def describe_command(
-    path: TraceFile,
+    paths: TraceFiles,
     format: FormatName = "auto",
+    as_service: AsService = None,
+    on_error: OnErrorName = "stop",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say what is in a trace: requests, tokens, failures, rates, burstiness."""
-    from loadgen.formats.detect import read_trace
     from loadgen.statistics.describe import describe
     from testbed.trace_table import description_table
 
-    description = describe(read_trace(path, format))
+    description = describe(read_files(paths, format, as_service, on_error))
     if as_json:
         print(description.json_text())
     else:
@@ -80,9 +80,11 @@ def models_command() -> None:
 
 @trace_app.command("convert")
 def convert_command(
-    path: TraceFile,
+    paths: TraceFiles,
     out: OutFile,
     format: FormatName = "auto",
+    as_service: AsService = None,
+    on_error: OnErrorName = "stop",
     start_s: StartSeconds = None,
     limit_s: LimitSeconds = None,
     service: ServiceName = None,
@@ -93,8 +95,7 @@ def convert_command(
     max_output_tokens: MaxOutputTokens = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of what --rate-factor draws.")] = 0,
 ) -> None:
-    """Turn a trace of any known format, or a part of it, into the Parquet form that loads fastest."""
-    from loadgen.formats.detect import read_trace
+    """Turn traces of any known format, or a part of them, into the Parquet form that loads fastest."""
     from loadgen.selection import Selection, select, with_options
     from loadgen.trace_file import save_trace
 
@@ -110,7 +111,7 @@ def convert_command(
         "max_output_tokens": max_output_tokens,
     }
     selection = with_options(Selection(), options)
-    trace = select(read_trace(path, format), selection, np.random.default_rng(seed))
+    trace = select(read_files(paths, format, as_service, on_error), selection, np.random.default_rng(seed))
     save_trace(trace, out)
     console.print(f"{out}: {len(trace)} requests in {trace.duration_s:g} s", soft_wrap=True)
 
