@@ -1,12 +1,12 @@
-"""Maximum-likelihood fits of the BurstGPT workload model: Gamma gaps between arrivals, Zipf lengths."""
+"""Maximum-likelihood fit of Gamma gaps between arrivals, as in the BurstGPT workload model."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import brentq, minimize_scalar
-from scipy.special import digamma, gammainc, gammaln, logsumexp
+from scipy.optimize import brentq
+from scipy.special import digamma, gammainc, gammaln, xlogy
 
 Floats = NDArray[np.float64]
 
@@ -15,15 +15,8 @@ _CLOSE_TICKS = 16  # up to here a gap's probability is integrated over the ticks
 _SEARCH_STEPS = 26  # golden sections of log(alpha): 18.4 / 1.618**26 is below 1e-4
 _BATCH = 256  # data sets whose likelihood is worked out at once: as much as fits a core's cache
 
-# Gauss-Legendre on (0, 1) with x = w**4, which tames a density like x**(alpha - 1) at 0.
-_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(12)
-_PLACE = ((_NODES + 1) / 2) ** 4
-_WEIGHT = _WEIGHTS / 2 * 4 * ((_NODES + 1) / 2) ** 3
-# The true gaps, in ticks, that are seen as a gap of 1, 2, ... ticks (one row each), and the triangle's weights.
-_CLOSE = np.arange(1.0, _CLOSE_TICKS + 1)[:, None]
-_TRUE_GAPS = np.concatenate([_CLOSE - 1 + _PLACE, _CLOSE + 1 - _PLACE], axis=1)
-_LOG_TRUE_GAPS = np.log(_TRUE_GAPS)
-_TRIANGLE = np.tile(_WEIGHT * _PLACE, 2)
+_TICKS = np.arange(_CLOSE_TICKS + 2.0)
+_LEAST_PROBABILITY = 1e-14  # what is below is the rounding of a difference
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +31,16 @@ def time_resolution_s(arrival_s: Floats) -> float:
     """The tick to which the arrival times were rounded (1 s in BurstGPT); 0 = none can be seen.
 
     It is the largest tick of 1 ms or more of which all gaps are multiples. Where there is none (times that were sped
-    up, say) but some gaps are 0 or all are multiples of the smallest, it is the smallest gap above 0.
+    up, say) but some gaps are 0 or all are multiples of the smallest, it is the smallest gap above 0. Ticks that are a
+    little uneven count too: Mooncake's arrivals come in heaps every 3 s, give or take 1 ms.
     """
     gaps_s = np.diff(arrival_s)
     positive_s = gaps_s[gaps_s > 0]
     if len(positive_s) == 0:
         return 0.0
+    uneven_s = _uneven_tick_s(positive_s)
+    if len(positive_s) < len(gaps_s) and uneven_s > 0:
+        return uneven_s
     common_us = int(np.gcd.reduce(np.rint(positive_s * 1e6).astype(np.int64)))
     if common_us >= 1000:
         return common_us / 1e6
@@ -51,6 +48,15 @@ def time_resolution_s(arrival_s: Floats) -> float:
     ticks = positive_s / smallest_s
     on_grid = bool(np.all(np.abs(ticks - np.rint(ticks)) < 1e-3))
     return smallest_s if on_grid or len(positive_s) < len(gaps_s) else 0.0
+
+
+def _uneven_tick_s(positive_s: Floats) -> float:
+    """The tick of which 99 % of the gaps are multiples within 1 % of a tick; 0 = none."""
+    short_s = float(np.quantile(positive_s, 0.01, method="higher"))
+    tick_s = float(np.median(positive_s[np.rint(positive_s / short_s) == 1]))
+    ticks = positive_s / tick_s
+    is_near = np.abs(ticks - np.rint(ticks)) <= 0.01
+    return tick_s if np.mean(is_near) >= 0.99 else 0.0
 
 
 def fit_gamma(gaps_s: Floats, resolution_s: float = 0.0) -> GammaFit | None:
@@ -86,17 +92,18 @@ def fit_gammas(gaps_s: Sequence[Floats], resolution_s: float = 0.0) -> list[Gamm
     return fits
 
 
-def fit_zipf_theta(tokens: NDArray[np.integer], low: int, high: int) -> float | None:
-    """Fit theta of P(length) ~ length ** -theta on [low, high] by maximum likelihood; None where low = high."""
-    within = tokens[(tokens >= low) & (tokens <= high)]
-    if low >= high or len(within) == 0:
-        return None
-    mean_log = float(np.log(within).mean())
-    log_lengths = np.log(np.arange(low, high + 1))
-    found = minimize_scalar(
-        lambda theta: theta * mean_log + logsumexp(-theta * log_lengths), bounds=(-5.0, 20.0), method="bounded"
-    )
-    return float(found.x)
+def integrated_distribution(gap: Floats, alpha: Floats | float, beta: Floats | float) -> Floats:
+    """The integral of the Gamma distribution function from 0 to `gap`.
+
+    A gap that is seen as at most k ticks, between arrivals that were rounded down, has the probability
+    integrated_distribution(k + 1) - integrated_distribution(k), in ticks: the first arrival lies anywhere in its tick.
+    """
+    scaled = gap / beta
+    below = gammainc(alpha, scaled)
+    # The part of the mean that lies below the gap: gammainc(alpha + 1, scaled), which would take as long again.
+    mean_below = below - np.exp(xlogy(alpha, scaled) - scaled - gammaln(alpha + 1))
+    integral: Floats = gap * below - alpha * beta * mean_below
+    return integral
 
 
 def _alpha_of_spread(spread: float) -> float:
@@ -167,15 +174,16 @@ def _likeliest_alphas(ticks: _TickCounts) -> Floats:
 
 
 def _log_likelihoods(log_alpha: Floats, ticks: _TickCounts) -> Floats:
-    """The log-likelihood of each data set with its alpha, f64[n]."""
+    """The log-likelihood of each data set with its alpha, f64[n].
+
+    The triangle's mean of the density is the second difference of the distribution function's integral. Gaps beyond
+    the close ones take the density in the middle of the triangle.
+    """
     alpha = np.exp(log_alpha)
     beta = ticks.mean / alpha
+    integral = integrated_distribution(_TICKS, alpha[:, None], beta[:, None])
+    probability = np.concatenate([integral[:, 1:2], np.diff(integral, n=2, axis=1)], axis=1)
+    close = (ticks.close * np.log(np.maximum(probability, _LEAST_PROBABILITY))).sum(axis=1)
     scale = -gammaln(alpha) - alpha * np.log(beta)
-    # Both arrivals in one tick: the mean of the distribution function over the tick.
-    together = np.log(np.maximum(gammainc(alpha[:, None], _PLACE / beta[:, None]) @ _WEIGHT, 1e-300))
-    exponents = (alpha - 1)[:, None, None] * _LOG_TRUE_GAPS - _TRUE_GAPS / beta[:, None, None]
-    highest = exponents.max(axis=2)
-    close = highest + np.log(np.exp(exponents - highest[:, :, None]) @ _TRIANGLE) + scale[:, None]
-    far = (alpha - 1) * ticks.far_log_sum - ticks.far_sum / beta + ticks.far * scale
-    total: Floats = ticks.close[:, 0] * together + (ticks.close[:, 1:] * close).sum(axis=1) + far
+    total: Floats = close + (alpha - 1) * ticks.far_log_sum - ticks.far_sum / beta + ticks.far * scale
     return total

@@ -1,56 +1,114 @@
-"""A trace's description as a table for the terminal: a column for all of it, each service, each model."""
+"""A trace's description for the terminal: a table with a column for each kind of traffic, and what it means."""
 
 from collections.abc import Callable
 
+from rich import box
+from rich.console import Group
 from rich.table import Table
+from rich.text import Text
 
-from loadgen.statistics.describe import TraceDescription, TrafficDescription
+from loadgen.statistics.description import TraceDescription, TrafficDescription
+from loadgen.statistics.gaps import WindowFits
+from testbed.report.number_text import NOTHING, failure_percent, percent, quantity
+from testbed.report.time_bins import length
+
+_MOST_COLUMNS = 3
+_MOST_NAMES = 6
 
 _ROWS: tuple[tuple[str, Callable[[TrafficDescription], str]], ...] = (
     ("requests", lambda traffic: f"{traffic.requests:,}"),
-    ("failed in the recorded system", lambda traffic: f"{traffic.failures:,} ({traffic.failed_fraction:.2%})"),
     ("prompt tokens", lambda traffic: f"{traffic.prompt_tokens:,}"),
-    ("  p50 / p95 / p99", lambda traffic: _levels(traffic.prompt_quantiles)),
+    ("  p50 / p99", lambda traffic: _levels(traffic.prompt_lengths.quantiles)),
     ("output tokens", lambda traffic: f"{traffic.output_tokens:,}"),
-    ("  p50 / p95 / p99", lambda traffic: _levels(traffic.output_quantiles)),
-    ("mean requests/s", lambda traffic: f"{traffic.mean_rate_per_s:.4g}"),
-    ("peak requests/s (10 s)", lambda traffic: f"{traffic.peak_rate_per_s:.4g}"),
-    ("CV of the gaps (Poisson: 1)", lambda traffic: "" if traffic.gaps is None else f"{traffic.gaps.cv:.3g}"),
-    ("Gamma shape alpha", lambda traffic: _alpha(traffic)),
-    ("  per 20 min: median (low, high)", lambda traffic: _alpha_by_window(traffic)),
+    ("  p50 / p99", lambda traffic: _levels(traffic.output_lengths.quantiles)),
+    ("  humps at", lambda traffic: _humps(traffic)),
+    ("failed", lambda traffic: _failed(traffic)),
+    ("  hours far above usual", lambda traffic: _failure_hours(traffic)),
+    ("requests/s", lambda traffic: quantity(traffic.mean_rate_per_s)),
+    ("  in the busiest 10 s", lambda traffic: quantity(traffic.peak_rate_per_s)),
+    ("busiest hour / mean hour", lambda traffic: quantity(traffic.bursts.peak_to_mean)),
+    ("  busiest 5 % of hours hold", lambda traffic: percent(traffic.bursts.busiest_hours_fraction)),
+    ("  hours above twice the last", lambda traffic: _onsets(traffic)),
+    ("5-min doublings a workday", lambda traffic: quantity(traffic.doublings.within_5_min.per_workday)),
+    ("CV of the gaps (Poisson: 1)", lambda traffic: _cv(traffic)),
+    ("  median within 20 min", lambda traffic: _of_windows(traffic, lambda fits: fits.cv.median)),
+    ("  Gamma alpha within 20 min", lambda traffic: _of_windows(traffic, lambda fits: fits.alpha.median)),
+    ("Fano factor of a minute", lambda traffic: _fano(traffic, 60.0)),
+    ("correlation a day later", lambda traffic: quantity(traffic.periodicity.at_24_h)),
+    ("  a week later", lambda traffic: quantity(traffic.periodicity.at_168_h)),
 )
 
 
-def description_table(description: TraceDescription) -> Table:
-    """The description as a table."""
-    kinds = ", ".join([*description.services, *description.models])
-    title = f"{description.name}: {description.duration_s:,.0f} s ({kinds})"
-    table = Table(title=title, title_justify="left")
-    table.add_column("")
-    columns = {"all": description.all}
-    for parts in (description.services, description.models):
-        if len(parts) > 1:  # a single part is the same as all
-            columns |= parts
+def description_table(description: TraceDescription) -> Group:
+    """The description as a table and a few sentences; a row that nothing is known for is left out."""
+    columns = {"all": description.all} | _columns(description)
+    table = Table(title=_title(description), title_justify="left", box=box.SIMPLE_HEAD)
+    table.add_column("", no_wrap=True)
     for name in columns:
         table.add_column(name, justify="right")
     for label, cell in _ROWS:
-        table.add_row(label, *(cell(traffic) for traffic in columns.values()))
-    return table
+        cells = [cell(traffic) for traffic in columns.values()]
+        if any(text not in ("", NOTHING) for text in cells):
+            table.add_row(label, *cells)
+    models = "" if columns.keys() & description.models.keys() else _models(description)
+    return Group(table, Text(models))
+
+
+def _title(description: TraceDescription) -> str:
+    return f"{description.name}: {length(description.all.duration_s)}"
+
+
+def _columns(description: TraceDescription) -> dict[str, TrafficDescription]:
+    """The services, or else the models: what differs from all and leaves room on a screen of 80 columns."""
+    if len(description.services) > 1:
+        return description.services
+    return description.models if 1 < len(description.models) <= _MOST_COLUMNS else {}
+
+
+def _models(description: TraceDescription) -> str:
+    """The models in a sentence, those with most requests first."""
+    models = sorted(description.models.items(), key=lambda item: -item[1].requests)
+    named = [
+        f"{name} {traffic.requests:,} ({failure_percent(traffic.failed_fraction)} failed)"
+        for name, traffic in models[:_MOST_NAMES]
+    ]
+    more = f" and {len(models) - _MOST_NAMES} more" if len(models) > _MOST_NAMES else ""
+    return f"Requests by model: {', '.join(named)}{more}." if len(models) > 1 else ""
 
 
 def _levels(quantiles: dict[str, float]) -> str:
-    """Three quantiles; empty where there is nothing to take them of."""
-    return " / ".join(f"{quantiles[level]:,.0f}" for level in ("p50", "p95", "p99") if level in quantiles)
+    return " / ".join(f"{quantiles[level]:,.0f}" for level in ("p50", "p99") if level in quantiles)
 
 
-def _alpha(traffic: TrafficDescription) -> str:
+def _humps(traffic: TrafficDescription) -> str:
+    return ", ".join(f"{mode.tokens:,.0f}" for mode in traffic.output_lengths.modes)
+
+
+def _failed(traffic: TrafficDescription) -> str:
+    return f"{traffic.failures:,} ({failure_percent(traffic.failed_fraction)})" if traffic.failures else "0"
+
+
+def _failure_hours(traffic: TrafficDescription) -> str:
+    found = traffic.failure_outliers.by_hour
+    return f"{found.outliers} of {found.periods:,}" if found is not None and traffic.failures else ""
+
+
+def _onsets(traffic: TrafficDescription) -> str:
+    found = traffic.bursts.by_hour
+    return "" if found is None else f"{found.onsets:,}"
+
+
+def _cv(traffic: TrafficDescription) -> str:
     if traffic.gaps is None:
         return ""
-    return "times too coarse" if traffic.gaps.alpha is None else f"{traffic.gaps.alpha:.3g}"
+    return "times too coarse" if traffic.gaps.alpha is None else quantity(traffic.gaps.cv)
 
 
-def _alpha_by_window(traffic: TrafficDescription) -> str:
-    if traffic.gaps is None or traffic.gaps.by_window is None:
-        return ""
-    alpha = traffic.gaps.by_window.alpha
-    return f"{alpha.median:.3g} ({alpha.low:.3g}, {alpha.high:.3g})"
+def _of_windows(traffic: TrafficDescription, value: Callable[[WindowFits], float]) -> str:
+    fits = None if traffic.gaps is None else traffic.gaps.by_window
+    return "" if fits is None else quantity(value(fits))
+
+
+def _fano(traffic: TrafficDescription, window_s: float) -> str:
+    found = dict(zip(traffic.dispersion.window_s.tolist(), traffic.dispersion.fano.tolist(), strict=True))
+    return quantity(found.get(window_s))

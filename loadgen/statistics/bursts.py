@@ -2,7 +2,22 @@
 
 from dataclasses import dataclass
 
-from loadgen.statistics.spread import Spread
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import pdtrc
+
+from loadgen.statistics.spread import Spread, spread
+from loadgen.statistics.timeline import bin_counts
+
+_HOUR_S = 3600.0
+_MINUTE_S = 60.0
+_JUMP = 2  # times the level before
+_GREAT_JUMP = 5
+_LEVEL_MINUTES = 10
+_CHANCE = 1e-4
+_BUSIEST = 0.05
+_LEAST_HOURS = 20  # of fewer hours the busiest 5 % are none
+_LARGEST = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,3 +87,86 @@ class Bursts:
     peak_to_mean: float | None
     busiest_hours_fraction: float | None
     silent_hours_fraction: float | None
+
+
+def find_bursts(arrival_s: NDArray[np.float64], duration_s: float) -> Bursts:
+    """Find the bursts by the hour and by the minute."""
+    by_hour = bin_counts(arrival_s, duration_s, _HOUR_S)
+    by_minute = bin_counts(arrival_s, duration_s, _MINUTE_S)
+    requests, hours = int(by_hour.sum()), len(by_hour)
+    busiest = np.sort(by_hour)[hours - round(hours * _BUSIEST) :] if hours >= _LEAST_HOURS else None
+    return Bursts(
+        by_hour=_hourly_bursts(by_hour) if hours >= 2 else None,
+        by_minute=_minute_bursts(by_minute) if len(by_minute) > _LEVEL_MINUTES else None,
+        hours=hours,
+        peak_to_mean=float(by_hour.max() / by_hour.mean()) if hours >= 2 and requests else None,
+        busiest_hours_fraction=float(busiest.sum() / requests) if busiest is not None and requests else None,
+        silent_hours_fraction=float(np.mean(by_hour == 0)) if hours else None,
+    )
+
+
+def _hourly_bursts(requests: NDArray[np.int64]) -> BurstCount:
+    threshold = float(requests.mean())
+    is_onset = (requests[1:] > _JUMP * requests[:-1]) & (requests[1:] > threshold)
+    onsets = np.flatnonzero(is_onset) + 1
+    is_down = requests <= threshold
+    is_down[onsets] = True  # where a next burst begins, the one before ends
+    ends = np.append(np.flatnonzero(is_down), len(requests))
+    found = [(onset, int(ends[np.searchsorted(ends, onset, side="right")])) for onset in onsets.tolist()]
+    levels = [float(requests[onset - 1]) for onset, _ in found]
+    return _burst_count(_HOUR_S, threshold, requests, found, levels)
+
+
+def _minute_bursts(requests: NDArray[np.int64]) -> BurstCount:
+    mean = float(requests.mean())
+    total = np.concatenate([[0], np.cumsum(requests)])
+    level = np.full(len(requests), np.inf)
+    level[_LEVEL_MINUTES:] = (total[_LEVEL_MINUTES:-1] - total[: -_LEVEL_MINUTES - 1]) / _LEVEL_MINUTES
+    is_beyond_chance = pdtrc(requests - 1.0, np.maximum(level, mean)) < _CHANCE
+    onsets = np.flatnonzero((requests > _JUMP * level) & (requests > mean) & is_beyond_chance)
+    found: list[tuple[int, int]] = []
+    for onset in onsets.tolist():
+        if not found or onset >= found[-1][1]:
+            found.append((onset, _first_at_most(requests, onset, max(_JUMP * float(level[onset]), mean))))
+    return _burst_count(_MINUTE_S, mean, requests, found, [float(level[onset]) for onset, _ in found])
+
+
+def _first_at_most(requests: NDArray[np.int64], start: int, level: float) -> int:
+    """The first bin from `start` on with at most `level` requests, or the number of bins."""
+    while start < len(requests):
+        piece = np.flatnonzero(requests[start : start + 256] <= level)
+        if len(piece):
+            return start + int(piece[0])
+        start += 256
+    return len(requests)
+
+
+def _burst_count(
+    bin_s: float,
+    threshold_requests: float,
+    requests: NDArray[np.int64],
+    found: list[tuple[int, int]],
+    levels: list[float],
+) -> BurstCount:
+    """Sum up bursts, each from bin `first` up to and without bin `end`, with the level before each."""
+    total = np.concatenate([[0], np.cumsum(requests)])
+    bursts = [
+        Burst(
+            start_s=first * bin_s,
+            length_s=(end - first) * bin_s,
+            requests=int(total[end] - total[first]),
+            growth=float(requests[first]) / level if level else None,
+        )
+        for (first, end), level in zip(found, levels, strict=True)
+    ]
+    largest = sorted(bursts, key=lambda burst: -burst.requests)[:_LARGEST]
+    return BurstCount(
+        bin_s=bin_s,
+        threshold_requests=threshold_requests,
+        onsets=len(bursts),
+        onsets_above_5x=sum(burst.growth is None or burst.growth > _GREAT_JUMP for burst in bursts),
+        per_day=len(bursts) / (len(requests) * bin_s / 86_400),
+        length_s=spread([burst.length_s for burst in bursts]) if bursts else None,
+        requests_fraction=sum(burst.requests for burst in bursts) / max(1, int(total[-1])),
+        largest=tuple(sorted(largest, key=lambda burst: burst.start_s)),
+    )

@@ -1,5 +1,6 @@
 """What `describe` finds in a trace, and its JSON form."""
 
+import json
 import math
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
@@ -86,6 +87,10 @@ class TraceDescription:
         parts = {key: getattr(self, key) for key in ("services", "models", "services_by_model")}
         return {"name": self.name, **_plain(self.all), **_plain(parts)}
 
+    def json_text(self) -> str:
+        """`as_json` as text: a line for each value, a list being one value."""
+        return _layout(self.as_json(), "")
+
 
 def _plain(value: Any) -> Any:
     """Dataclasses as dictionaries, arrays and tuples as lists, NaN and infinity as None."""
@@ -98,3 +103,11 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(entry) for entry in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _layout(value: Any, indent: str) -> str:
+    if not isinstance(value, dict) or not value:
+        return json.dumps(value, allow_nan=False)
+    inner = indent + "  "
+    lines = [f"{inner}{json.dumps(key)}: {_layout(entry, inner)}" for key, entry in value.items()]
+    return "\n".join(["{", ",\n".join(lines), indent + "}"])

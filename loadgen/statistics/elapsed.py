@@ -2,7 +2,10 @@
 
 from dataclasses import dataclass
 
-from loadgen.statistics.spread import Histogram
+import numpy as np
+
+from loadgen.statistics.spread import Histogram, log_histogram, quantiles
+from loadgen.trace import Trace
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -20,3 +23,22 @@ class ElapsedDescription:
     quantiles_s: dict[str, float]
     per_output_token_quantiles_s: dict[str, float]
     per_output_token_s: Histogram
+
+
+def describe_elapsed(trace: Trace) -> ElapsedDescription | None:
+    """Describe the elapsed times; None where none is known."""
+    if trace.elapsed_s is None:
+        return None
+    is_known = ~np.isnan(trace.elapsed_s) & (trace.output_tokens > 0)
+    if trace.output_is_limit is not None:
+        is_known &= ~trace.output_is_limit
+    if not is_known.any():
+        return None
+    elapsed_s = trace.elapsed_s[is_known]
+    per_token_s = elapsed_s / trace.output_tokens[is_known]
+    return ElapsedDescription(
+        requests=len(elapsed_s),
+        quantiles_s=quantiles(elapsed_s),
+        per_output_token_quantiles_s=quantiles(per_token_s),
+        per_output_token_s=log_histogram(per_token_s),
+    )

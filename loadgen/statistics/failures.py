@@ -2,6 +2,16 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import bdtrc
+
+_DAY_S = 86_400.0
+_HOUR_S = 3600.0
+_CHANCE = 0.01  # of one false outlier among all periods
+_EXCESS = 2  # times the usual rate; less is significant in a long trace, and no outlier
+_WORST = 20
+
 
 @dataclass(frozen=True, slots=True)
 class FailurePeriod:
@@ -46,3 +56,50 @@ class Failures:
 
     by_day: FailureOutliers | None
     by_hour: FailureOutliers | None
+
+
+def find_failure_outliers(arrival_s: NDArray[np.float64], is_failure: NDArray[np.bool_]) -> Failures:
+    """Find the days and hours in which far more requests failed than usual."""
+    return Failures(by_day=_outliers(arrival_s, is_failure, _DAY_S), by_hour=_outliers(arrival_s, is_failure, _HOUR_S))
+
+
+def _outliers(arrival_s: NDArray[np.float64], is_failure: NDArray[np.bool_], period_s: float) -> FailureOutliers | None:
+    """The periods with at least twice the usual rate and so many failures that chance would give them to one of the
+    periods in 1 of 100 recordings.
+
+    What is usual is the rate outside the outliers, so they are sought anew as long as that brings up more.
+    """
+    index = (arrival_s / period_s).astype(np.int64)
+    requests, failures = np.bincount(index), np.bincount(index, is_failure)
+    busy = np.flatnonzero(requests)
+    requests, failures = requests[busy], failures[busy]
+    if len(busy) < 2:
+        return None
+    is_outlier = np.zeros(len(busy), dtype=np.bool_)
+    while True:
+        usual = failures[~is_outlier].sum() / requests[~is_outlier].sum()
+        # Half a failure more: a rate of 0 would make any failure impossible.
+        assumed = min(1.0, (failures[~is_outlier].sum() + 0.5) / requests[~is_outlier].sum())
+        chance = np.where(failures > 0, bdtrc(failures - 1, requests, assumed), 1.0)
+        is_next = (chance < _CHANCE / len(busy)) & (failures >= _EXCESS * assumed * requests)
+        if not (is_next & ~is_outlier).any() or (is_outlier | is_next).all():
+            break
+        is_outlier |= is_next
+    worst = np.flatnonzero(is_outlier)
+    worst = np.sort(worst[np.argsort(chance[worst], kind="stable")[:_WORST]])
+    return FailureOutliers(
+        period_s=period_s,
+        periods=len(busy),
+        usual_fraction=float(usual),
+        outliers=int(np.count_nonzero(is_outlier)),
+        worst=tuple(
+            FailurePeriod(
+                start_s=float(busy[place] * period_s),
+                requests=int(requests[place]),
+                failures=int(failures[place]),
+                failed_fraction=float(failures[place] / requests[place]),
+                expected_failures=float(usual * requests[place]),
+            )
+            for place in worst.tolist()
+        ),
+    )

@@ -5,6 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from loadgen.statistics.timeline import bin_counts
+
+HOUR_S = 3600.0
+_DAY_H = 24
+_WEEK_H = 168
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Periodicity:
@@ -33,3 +39,60 @@ class Periodicity:
     hour_of_week: NDArray[np.float64] | None
     daily_fraction: float | None
     weekly_fraction: float | None
+
+
+def measure_periodicity(arrival_s: NDArray[np.float64], duration_s: float) -> Periodicity:
+    """Measure the cycles of the hourly counts."""
+    counts = bin_counts(arrival_s, duration_s, HOUR_S).astype(np.float64)
+    hours = len(counts)
+    autocorrelation = _autocorrelation(counts, min(2 * _WEEK_H, hours // 2)) if hours >= 2 else None
+    return Periodicity(
+        hours=hours,
+        autocorrelation=autocorrelation,
+        at_24_h=_at_lag(autocorrelation, _DAY_H),
+        at_168_h=_at_lag(autocorrelation, _WEEK_H),
+        hour_of_day=_profile(counts, _DAY_H) if hours >= _DAY_H else None,
+        hour_of_week=_profile(counts, _WEEK_H) if hours >= _DAY_H else None,
+        daily_fraction=_explained_fraction(counts, _DAY_H) if hours >= 2 * _DAY_H else None,
+        weekly_fraction=_explained_fraction(counts, _WEEK_H) if hours >= 2 * _WEEK_H else None,
+    )
+
+
+def _autocorrelation(counts: NDArray[np.float64], lags: int) -> NDArray[np.float64]:
+    """Pearson's correlation of the counts with themselves `lag` hours later, for lag 0 .. lags."""
+    earlier_and_later = [(counts[: len(counts) - lag], counts[lag:]) for lag in range(lags + 1)]
+    return np.array([_correlation(earlier, later) for earlier, later in earlier_and_later])
+
+
+def _correlation(left: NDArray[np.float64], right: NDArray[np.float64]) -> float:
+    left, right = left - left.mean(), right - right.mean()
+    scale = np.sqrt((left @ left) * (right @ right))
+    return float(left @ right / scale) if scale > 0 else float("nan")
+
+
+def _at_lag(autocorrelation: NDArray[np.float64] | None, lag: int) -> float | None:
+    """The value at the lag; None where the lags do not reach so far or the counts do not vary."""
+    if autocorrelation is None or lag >= len(autocorrelation) or np.isnan(autocorrelation[lag]):
+        return None
+    return float(autocorrelation[lag])
+
+
+def _profile(counts: NDArray[np.float64], period: int) -> NDArray[np.float64]:
+    """The mean count at each place of the period, f64[period]; NaN where there is none."""
+    padded = np.append(counts, np.full(-len(counts) % period, np.nan)).reshape(-1, period)
+    covered = np.count_nonzero(~np.isnan(padded), axis=0)
+    return np.where(covered > 0, np.nansum(padded, axis=0) / np.maximum(covered, 1), np.nan)
+
+
+def _explained_fraction(counts: NDArray[np.float64], period: int) -> float | None:
+    """The share of the variance that the profile explains; None where the counts do not vary.
+
+    Source: epsilon squared of the one-way analysis of variance: 1 - (variance within the places) / (variance), both
+    with their degrees of freedom, which is 0 on average where the profile is noise.
+    """
+    variance = float(counts.var(ddof=1))
+    if variance == 0:
+        return None
+    residuals = counts - _profile(counts, period)[np.arange(len(counts)) % period]
+    within = float(residuals @ residuals) / (len(counts) - period)
+    return max(0.0, 1 - within / variance)

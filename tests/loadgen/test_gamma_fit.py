@@ -6,8 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from loadgen.gamma_fit import fit_gamma, fit_gammas, fit_zipf_theta, time_resolution_s
-from loadgen.lengths import Zipf, draw_lengths
+from loadgen.gamma_fit import fit_gamma, fit_gammas, time_resolution_s
 
 
 @pytest.mark.parametrize("alpha", [0.25, 0.5, 1.0, 3.0, 20.0])
@@ -49,6 +48,14 @@ def test_many_data_sets_are_fitted_together_as_each_alone(tick_s: float) -> None
         assert fit.alpha == pytest.approx(alone.alpha, rel=1e-3)
 
 
+def test_nearly_regular_arrivals_in_whole_seconds_are_not_taken_for_a_clock() -> None:
+    rng = np.random.default_rng(5)
+    sets = [np.diff(np.floor(rng.random() + np.cumsum(rng.gamma(16, 1 / 16, 400)))) for _ in range(300)]
+    alphas = [fit.alpha for fit in fit_gammas(sets, 1.0) if fit]
+    assert len(alphas) == 300
+    assert np.quantile(alphas, [0.02, 0.98]) == pytest.approx([11, 27], rel=0.2)
+
+
 def test_too_many_arrivals_per_second_leave_nothing_to_fit() -> None:
     gaps_s = np.diff(np.floor(np.cumsum(np.random.default_rng(2).exponential(0.05, 10_000))))
     assert fit_gamma(gaps_s, 1.0) is None
@@ -80,20 +87,24 @@ def test_a_clockwork_has_the_largest_shape_there_is() -> None:
         ([0, 1 / 7, 3 / 7, 8 / 7], 1 / 7),
         ([0, 0.1234567, 0.7, 3.14159], 0.0),
         ([0, 0.25, 0.25, 0.7777777], 0.25),
+        ([0, 0, 3.0, 5.999, 5.999, 9.0], 3.0),
+        ([0, 0.999, 2.0, 3.001], 0.001),
         ([4, 4], 0.0),
         ([], 0.0),
     ],
-    ids=["seconds", "five", "halves", "ms", "sevenths", "none", "one zero", "all at once", "empty"],
+    ids=[
+        "seconds",
+        "five",
+        "halves",
+        "ms",
+        "sevenths",
+        "none",
+        "one zero",
+        "uneven",
+        "no ties",
+        "all at once",
+        "empty",
+    ],
 )
 def test_the_tick_of_the_times_is_seen(arrival_s: list[float], tick_s: float) -> None:
     assert time_resolution_s(np.array(arrival_s, dtype=float)) == pytest.approx(tick_s)
-
-
-@pytest.mark.parametrize("theta", [0.8, 1.1, 2.0])
-def test_theta_is_found_again(theta: float) -> None:
-    tokens = draw_lengths(Zipf(distribution="zipf", theta=theta, min=1, max=4000), 100_000, np.random.default_rng(3))
-    assert fit_zipf_theta(tokens, 1, 4000) == pytest.approx(theta, abs=0.01)
-
-
-def test_lengths_that_are_all_alike_have_no_theta() -> None:
-    assert fit_zipf_theta(np.array([7, 7]), 7, 7) is None
