@@ -1,5 +1,39 @@
 """`burstscale bench`: speeds and closeness, measured on the machine it runs on."""
 
+import json
+from typing import Annotated
+
 import typer
+from rich.console import Console
+from rich.table import Table
+
+from testbed.progress import TerminalProgress
 
 bench_app = typer.Typer(name="bench", help="Measure this machine and this program.", no_args_is_help=True)
+console = Console()
+progress_console = Console(stderr=True)
+
+
+@bench_app.callback()
+def bench() -> None:
+    """Measure this machine and this program."""
+
+
+@bench_app.command("traces")
+def traces_command(
+    rows: Annotated[int, typer.Option(min=100, help="Rows of the file; BurstGPT_1 has 1.43 million.")] = 1_430_000,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Measure how fast a BurstGPT-like file is read and a trace is drawn, beside a bare read by pyarrow."""
+    from testbed.bench_traces import BURSTGPT_1_ROWS, bench_traces
+
+    with TerminalProgress(progress_console, "starting") as progress:
+        benchmark = bench_traces(rows, progress.stage)
+    if as_json:
+        print(json.dumps(benchmark.as_json(), indent=2))
+    else:
+        table = Table("", "measured", "target", "", title=f"traces of {rows:,} rows", title_justify="left")
+        for what, measured, most, is_met in benchmark.verdicts():
+            table.add_row(what, measured, most, ("met" if is_met else "missed") if rows == BURSTGPT_1_ROWS else "")
+        console.print(table)
+        console.print(benchmark.conclusion(), soft_wrap=True)

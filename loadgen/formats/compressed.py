@@ -52,7 +52,7 @@ def open_bytes(path: Path) -> Iterator[ByteReader]:
             # Mapped: a block is parsed where it lies, and an empty file cannot be.
             yield ByteReader(path, pa.memory_map(str(path)) if magic else pa.BufferReader(b""))
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from error
+        raise InputError(f"{path}: cannot be read ({error.strerror or error}); check the path") from error
 
 
 def plain_name(path: Path) -> str:
