@@ -34,13 +34,21 @@ def describe_command(
     format: FormatName = "auto",
     as_service: AsService = None,
     on_error: OnErrorName = "stop",
+    start_s: StartSeconds = None,
+    limit_s: LimitSeconds = None,
+    service: ServiceName = None,
+    model: ModelName = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Say what is in a trace: requests, tokens, failures, rates, burstiness."""
+    """Say what is in a trace, or in a part of it: requests, tokens, failures, rates, burstiness."""
+    from loadgen.selection import Selection, select, with_options
     from loadgen.statistics.describe import describe
     from testbed.trace_table import description_table
 
-    description = describe(read_files(paths, format, as_service, on_error))
+    options = {"start_s": start_s, "limit_s": limit_s, "service": service, "model_name": model}
+    selection = with_options(Selection(), options)
+    trace = select(read_files(paths, format, as_service, on_error), selection, np.random.default_rng(0))
+    description = describe(trace)
     if as_json:
         print(description.json_text())
     else:

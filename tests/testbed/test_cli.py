@@ -187,6 +187,18 @@ def test_a_part_of_a_trace_is_converted_and_scaled_with_a_seed(tmp_path: Path) -
     assert len(load_trace(tmp_path / "a.parquet")) / len(whole) == pytest.approx(2.5, abs=0.25)
 
 
+def test_a_part_of_a_trace_is_described(tmp_path: Path) -> None:
+    made, part = tmp_path / "made.parquet", tmp_path / "part.parquet"
+    assert burstscale("trace", "make", DEMO, "-o", made).returncode == 0
+    chosen = ("--start-s", "20", "--limit-s", "40", "--service", "api")
+    assert burstscale("trace", "convert", made, *chosen, "-o", part).returncode == 0
+    described = burstscale("trace", "describe", made, *chosen, "--json")
+    assert described.returncode == 0, described.stderr
+    assert described.stdout == burstscale("trace", "describe", part, "--json").stdout
+    assert described.stdout != burstscale("trace", "describe", made, "--json").stdout
+    assert_refused(burstscale("trace", "describe", made, "--limit-s", "nan"), "--limit-s: input should be")
+
+
 def test_a_rate_factor_scales_an_experiment(tmp_path: Path) -> None:
     requests = []
     for name, factor in (("one", "1"), ("three", "3")):
