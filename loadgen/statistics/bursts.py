@@ -37,7 +37,7 @@ class Burst:
     growth: float | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class BurstCount:
     """The bursts that show in bins of one length.
 
@@ -50,6 +50,7 @@ class BurstCount:
         length_s: None = no burst.
         requests_fraction: share of all requests that arrives within bursts.
         largest: the 20 bursts with most requests, in order of time.
+        onset_s, lengths_s: f64[onsets], when each burst begins and how long it lasts, in order of time.
     """
 
     bin_s: float
@@ -60,6 +61,8 @@ class BurstCount:
     length_s: Spread | None
     requests_fraction: float
     largest: tuple[Burst, ...]
+    onset_s: NDArray[np.float64]
+    lengths_s: NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,4 +172,6 @@ def _burst_count(
         length_s=spread([burst.length_s for burst in bursts]) if bursts else None,
         requests_fraction=sum(burst.requests for burst in bursts) / max(1, int(total[-1])),
         largest=tuple(sorted(largest, key=lambda burst: burst.start_s)),
+        onset_s=np.array([burst.start_s for burst in bursts]),
+        lengths_s=np.array([burst.length_s for burst in bursts]),
     )

@@ -26,6 +26,8 @@ def test_hourly_bursts_begin_with_a_jump_above_the_mean_and_end_below_it() -> No
     assert (found.by_hour.onsets, found.by_hour.onsets_above_5x) == (3, 2)
     bursts = [(b.start_s / 3600, b.length_s / 3600, b.requests, b.growth) for b in found.by_hour.largest]
     assert bursts == [(2, 2, 190, 10.0), (7, 1, 60, None), (8, 1, 150, 2.5)]
+    assert found.by_hour.onset_s == pytest.approx([7200.0, 25200.0, 28800.0])
+    assert found.by_hour.lengths_s == pytest.approx([7200.0, 3600.0, 3600.0])
     assert found.by_hour.length_s is not None
     assert found.by_hour.length_s.high == 7200.0
     assert found.by_hour.requests_fraction == pytest.approx(400 / 450)
