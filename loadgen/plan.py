@@ -1,7 +1,7 @@
 """What a replay is going to send: each request with its instant, headers and body, ready before the start."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -18,8 +18,8 @@ COMPLETIONS_PATH = "/v1/completions"
 class Prompts(Protocol):
     """Where the text of the prompts comes from."""
 
-    def prompt(self, tokens: int, rng: np.random.Generator) -> str:
-        """A text of exactly `tokens` tokens."""
+    def texts(self, trace: Trace, rows: Sequence[int], seed: int) -> Iterator[str]:
+        """The prompt of each of `rows` of the trace, whatever other rows are asked for."""
         ...
 
 
@@ -33,6 +33,7 @@ class PlannedRequest:
         scheduled_s: when to send it, from the run's start.
         deadline_s: from `scheduled_s`; what is not there by then counts as timed out.
         path: of the API, as '/v1/completions'.
+        body: the JSON; in memory, or a view of a file.
     """
 
     request_id: int
@@ -44,7 +45,7 @@ class PlannedRequest:
     deadline_s: float
     path: str
     headers: Mapping[str, str]
-    body: bytes
+    body: bytes | memoryview
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +55,8 @@ class RequestForm:
     Attributes:
         model: the name that they ask for.
         deadlines_s: by service label.
-        seed: of the prompts; the prompt of a request depends on it and on the request's row alone, so that the
-            number of actors changes nothing.
+        seed: of the prompts; the prompt of a request depends on it, the trace and the request's row alone, so that
+            the number of actors changes nothing.
         run_tag: opens the request ids that are sent, so that two replays never share one.
         extra_body: added to every body; a key whose value is None is left out of it.
     """
@@ -67,13 +68,15 @@ class RequestForm:
     extra_body: Mapping[str, Any] = field(default_factory=dict)
 
 
-def plan_requests(trace: Trace, rows: Iterable[int], form: RequestForm, prompts: Prompts) -> list[PlannedRequest]:
-    """The requests of `rows` of the trace, in that order.
+def plan_requests(trace: Trace, rows: Sequence[int], form: RequestForm, prompts: Prompts) -> Iterator[PlannedRequest]:
+    """The requests of `rows` of the trace, in that order, each made when it is asked for.
 
     Conversations go to chat completions, API requests to completions. A request that failed in the recorded system
-    (0 output tokens) asks for one token, an empty prompt becomes one token.
+    (0 output tokens) asks for one token, an empty prompt becomes one token. Where `output_is_limit`, the engine ends
+    the answer; elsewhere it must go on to the recorded length.
     """
-    return [_plan_request(trace, int(row), form, prompts) for row in rows]
+    for row, prompt in zip(rows, prompts.texts(trace, rows, form.seed), strict=True):
+        yield _plan_request(trace, int(row), form, prompt)
 
 
 def planned_columns(trace: Trace, model: str) -> pa.Table:
@@ -89,17 +92,16 @@ def planned_columns(trace: Trace, model: str) -> pa.Table:
     return pa.Table.from_arrays(columns, schema=PLANNED_SCHEMA)
 
 
-def _plan_request(trace: Trace, row: int, form: RequestForm, prompts: Prompts) -> PlannedRequest:
+def _plan_request(trace: Trace, row: int, form: RequestForm, prompt: str) -> PlannedRequest:
     service = Service(int(trace.service[row])).label
-    prompt_tokens = int(trace.prompt_tokens[row])
     max_output_tokens = max(1, int(trace.output_tokens[row]))
-    prompt = prompts.prompt(max(1, prompt_tokens), np.random.default_rng([form.seed, row]))
     is_chat = service == Service.CONVERSATION.label
+    is_free = trace.output_is_limit is not None and bool(trace.output_is_limit[row])
     return PlannedRequest(
         request_id=row,
         service=service,
         model=form.model,
-        prompt_tokens=prompt_tokens,
+        prompt_tokens=int(trace.prompt_tokens[row]),
         max_output_tokens=max_output_tokens,
         scheduled_s=float(trace.arrival_s[row]),
         deadline_s=form.deadlines_s[service],
@@ -109,18 +111,18 @@ def _plan_request(trace: Trace, row: int, form: RequestForm, prompts: Prompts) -
             "x-request-id": f"{form.run_tag}-{row}",
             "x-service": service,
         },
-        body=_body(prompt, max_output_tokens, form, is_chat=is_chat),
+        body=_body(prompt, max_output_tokens, form, is_chat=is_chat, is_free=is_free),
     )
 
 
-def _body(prompt: str, max_output_tokens: int, form: RequestForm, *, is_chat: bool) -> bytes:
-    """The JSON of a request whose answer has exactly `max_output_tokens` tokens."""
+def _body(prompt: str, max_output_tokens: int, form: RequestForm, *, is_chat: bool, is_free: bool) -> bytes:
+    """The JSON of a request whose answer has exactly `max_output_tokens` tokens, or at most so many if it `is_free`."""
     text = {"messages": [{"role": "user", "content": prompt}]} if is_chat else {"prompt": prompt}
     body = {
         "model": form.model,
         **text,
         "max_tokens": max_output_tokens,
-        "ignore_eos": True,
+        "ignore_eos": None if is_free else True,
         "stream": True,
         "stream_options": {"include_usage": True},
         **form.extra_body,

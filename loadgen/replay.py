@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from loadgen.body_file import keep_bodies_in_file
 from loadgen.errors import InputError
 from loadgen.plan import Prompts, RequestForm, plan_requests, planned_columns
 from loadgen.records import merge_records, read_partial_records
@@ -80,10 +81,11 @@ class ReplayActor:
 
     def __init__(self, target: Target, part: Path) -> None:
         self._sender = Sender(target, part)
+        self._folder = part.parent
 
     def prepare(self, trace: Trace, rows: NDArray[np.int64], form: RequestForm, prompts: Prompts) -> None:
         """Make the requests of `rows` of the trace."""
-        self._sender.load(plan_requests(trace, rows, form, prompts))
+        self._sender.load(keep_bodies_in_file(plan_requests(trace, rows.tolist(), form, prompts), self._folder))
 
     def run(self) -> SenderProgress:
         """Send them; see `Sender`, as for what follows."""

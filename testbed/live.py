@@ -12,7 +12,7 @@ from ray import serve
 
 from autoscaler.interface import ReplicaState
 from loadgen.errors import InputError
-from loadgen.prompts import PromptPool
+from loadgen.prompts.synthetic import synthetic_prompts
 from loadgen.replay import ReplayOutcome, ReplayProgress, replay
 from loadgen.target import Target, probe
 from loadgen.trace import Trace
@@ -88,7 +88,7 @@ def _replay_and_watch(
             deadlines_s={label: service.deadline_s for label, service in experiment.app.services.items()},
             actors=config.replay.actors,
             out_dir=make_parts_folder(folder),
-            prompts=PromptPool(),
+            prompts=synthetic_prompts(),
             rng=np.random.default_rng(np.random.SeedSequence(config.seed, spawn_key=(1,))),
             on_start=started,
             on_progress=show,

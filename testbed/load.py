@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from loadgen.formats.detect import read_trace
-from loadgen.prompts import PromptPool
+from loadgen.prompts.synthetic import synthetic_prompts
 from loadgen.replay import ReplayProgress, replay
 from loadgen.selection import Selection, select
 from loadgen.target import Target, probe
@@ -62,7 +62,7 @@ def load_server(traffic: Path, settings: LoadSettings, out: Path, progress: Term
             deadlines_s=dict.fromkeys(SERVICE_LABELS, settings.deadline_s),
             actors=settings.actors,
             out_dir=make_parts_folder(folder),
-            prompts=PromptPool(),
+            prompts=synthetic_prompts(),
             rng=np.random.default_rng(np.random.SeedSequence(settings.seed, spawn_key=(1,))),
             on_start=lambda _: progress.stage("replaying"),
             on_progress=show,

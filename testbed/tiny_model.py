@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from loadgen.errors import InputError
-from loadgen.prompts import MADE_UP_WORDS
+from loadgen.prompts.words import MADE_UP_WORDS
 
 # vLLM refuses a prompt with more characters than its tokens can have at most, by the longest word of the vocabulary.
 # Unknown words may be long; this token, which is never shown, lets each of them have 64 characters.

@@ -1,20 +1,16 @@
 """A plan asks for what the trace holds, the same by however many actors it is sent."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from loadgen.plan import PlannedRequest, RequestForm, plan_requests, planned_columns
+from loadgen.prefix import PrefixBlocks
+from loadgen.prompts.synthetic import synthetic_prompts
 from loadgen.records import PLANNED_SCHEMA
 from loadgen.trace import Service, Trace
-
-
-class Words:
-    """Prompts of one-token words."""
-
-    def prompt(self, tokens: int, rng: np.random.Generator) -> str:
-        return " ".join(str(word) for word in rng.integers(1000, size=tokens))
 
 
 def trace(*requests: tuple[float, Service, int, int]) -> Trace:
@@ -36,9 +32,11 @@ def trace(*requests: tuple[float, Service, int, int]) -> Trace:
 TRACE = trace((0.5, Service.CONVERSATION, 3, 20), (1.0, Service.API, 0, 0), (2.5, Service.API, 7, 9))
 
 
-def plan(rows: list[int], extra_body: dict[str, Any] | None = None, seed: int = 1) -> list[PlannedRequest]:
+def plan(
+    rows: list[int], extra_body: dict[str, Any] | None = None, seed: int = 1, whole: Trace = TRACE
+) -> list[PlannedRequest]:
     form = RequestForm("m", {"conversation": 30.0, "api": 60.0}, seed, "tag", extra_body or {})
-    return plan_requests(TRACE, rows, form, Words())
+    return list(plan_requests(whole, rows, form, synthetic_prompts()))
 
 
 def test_a_conversation_goes_to_chat_completions_and_an_api_request_to_completions() -> None:
@@ -70,6 +68,24 @@ def test_extra_body_adds_replaces_and_takes_away() -> None:
     body = json.loads(plan([0], {"temperature": 0, "max_tokens": 5, "ignore_eos": None})[0].body)
     assert (body["temperature"], body["max_tokens"]) == (0, 5)
     assert "ignore_eos" not in body
+
+
+def test_where_the_engine_ends_the_answer_only_its_longest_length_is_asked_for() -> None:
+    free = replace(TRACE, output_is_limit=np.array([True, False, False]))
+    limited, _, forced = (json.loads(request.body) for request in plan([0, 1, 2], whole=free))
+    assert limited["max_tokens"] == 20
+    assert "ignore_eos" not in limited
+    assert (forced["max_tokens"], forced["ignore_eos"]) == (9, True)
+
+
+def test_turns_of_a_conversation_and_recorded_blocks_share_their_text() -> None:
+    turns = trace((0.0, Service.CONVERSATION, 4, 3), (1.0, Service.CONVERSATION, 9, 3), (2.0, Service.API, 8, 1))
+    prefix = PrefixBlocks(4, np.array([0, 0, 0, 2]), np.array([11, 12]))
+    shared = replace(turns, session=np.array([5, 5, 6]), prefix=prefix)
+    first, second, third = (json.loads(request.body) for request in plan([0, 1, 2], whole=shared))
+    assert second["messages"][0]["content"].startswith(first["messages"][0]["content"] + " ")
+    alone = plan([0], whole=replace(shared.take(np.array([2])), session=np.array([9])))
+    assert json.loads(alone[0].body)["prompt"] == third["prompt"]
 
 
 def test_planned_columns_are_what_the_records_will_be_held_against() -> None:

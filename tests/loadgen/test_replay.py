@@ -3,7 +3,7 @@
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import pytest
 import ray
 
 from loadgen.errors import InputError
-from loadgen.prompts import PromptPool
+from loadgen.prompts.synthetic import synthetic_prompts
 from loadgen.records import RECORD_SCHEMA
 from loadgen.replay import ReplayOutcome, ReplayProgress, replay
 from loadgen.target import Target
@@ -21,23 +21,22 @@ from loadgen.trace import Trace
 DEADLINES_S = {"conversation": 5.0, "api": 5.0}
 
 
-class PromptsThatTellTheProcess(PromptPool):
-    """The pool, leaving the id of the process that uses it as a file's name."""
+class PromptsThatTellTheProcess:
+    """Leave the id of the process that uses them as a file's name."""
 
     def __init__(self, folder: Path) -> None:
-        super().__init__()
         self._folder = folder
 
-    def prompt(self, tokens: int, rng: np.random.Generator) -> str:
+    def texts(self, trace: Trace, rows: Sequence[int], seed: int) -> Iterator[str]:
         (self._folder / str(os.getpid())).touch()
-        return super().prompt(tokens, rng)
+        return synthetic_prompts().texts(trace, rows, seed)
 
 
-class PromptsThatFail(PromptPool):
-    """A pool that has no prompt of the length."""
+class PromptsThatFail:
+    """Have no prompt of any length."""
 
-    def prompt(self, tokens: int, rng: np.random.Generator) -> str:  # noqa: ARG002
-        raise InputError(f"prompt pool: has no prompt of {tokens} tokens; give another tokenizer")
+    def texts(self, trace: Trace, rows: Sequence[int], seed: int) -> Iterator[str]:  # noqa: ARG002
+        raise InputError(f"no prompt of {trace.prompt_tokens[0]} tokens could be made; take another tokenizer")
 
 
 def even_trace(requests: int, gap_s: float, output_tokens: int = 3) -> Trace:
@@ -60,7 +59,7 @@ def run(url: str, trace: Trace, folder: Path, **changes: Any) -> ReplayOutcome:
         "deadlines_s": DEADLINES_S,
         "actors": 2,
         "out_dir": folder,
-        "prompts": PromptPool(),
+        "prompts": synthetic_prompts(),
         "rng": np.random.default_rng(0),
     }
     return replay(trace, Target(url, "m"), **{**settings, **changes})
@@ -162,7 +161,7 @@ def test_an_interrupted_replay_ends_at_once_with_the_records_that_there_are(serv
 @pytest.mark.ray
 @pytest.mark.usefixtures("cluster")
 def test_what_is_wrong_in_an_actors_preparation_reaches_the_user_in_one_line(server: Any, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"^prompt pool: has no prompt of 4 tokens; give another tokenizer$"):
+    with pytest.raises(InputError, match=r"^no prompt of 4 tokens could be made; take another tokenizer$"):
         run(server.url, even_trace(4, 0.1), tmp_path, prompts=PromptsThatFail())
     assert server.asked() == []
 
