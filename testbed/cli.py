@@ -11,6 +11,8 @@ from rich.table import Table
 from loadgen.errors import InputError
 from testbed.cli_bench import bench_app
 from testbed.cli_forecast import forecast_app
+from testbed.cli_hardware import hardware_command, validate_command
+from testbed.cli_profile import profile_app
 from testbed.cli_selection import (
     LimitSeconds,
     MaxOutputTokens,
@@ -33,6 +35,9 @@ app = typer.Typer(
 app.add_typer(trace_app)
 app.add_typer(forecast_app)
 app.add_typer(bench_app)
+app.add_typer(profile_app)
+app.command("hardware")(hardware_command)
+app.command("validate")(validate_command)
 console = Console()
 
 ExperimentFile = Annotated[Path, typer.Argument(help="Experiment file, such as configs/experiments/quickstart.yaml.")]

@@ -26,7 +26,7 @@ class Card:
     Attributes:
         key: in profile names.
         uncertain: what to know about the tables.
-        stands_for: what else this profile may be used for, and what to mind; empty where nothing.
+        stands_for: another card that the profile may be used for; empty where none.
         has_mixed_steps: whether steps with both prefill and decodes were measured.
         max_sequences, max_batched_tokens: vLLM's defaults for a server on a card of this size (1,024 and 8,192 from
             70 GiB on, A100 excepted; else 256 and 2,048).
@@ -86,9 +86,10 @@ OWN_MIXED = "The mixed-step terms are this card's own."
 CARDS = (
     Card(
         "a100", "A100 80 GB SXM", 80 * GIB, (LLAMA_2_7B, LLAMA_2_13B, LLAMA_3_8B, LLAMA_3_70B_ON_4),
-        "NVIDIA AIConfigurator (Apache-2.0), a100_sxm, vLLM 0.14", _aiconfigurator("a100_sxm/0.14.0"), KERNEL_SUMS,
-        stands_for="A800 80 GB (same compute and memory; vLLM's defaults there are 1024 sequences and 8192 tokens, "
-        "and its NVLink is slower)",
+        "NVIDIA AIConfigurator (Apache-2.0), a100_sxm, vLLM 0.14", _aiconfigurator("a100_sxm/0.14.0"),
+        KERNEL_SUMS + "An A800 has the same compute and memory and a slower NVLink; vLLM's defaults there are 1024 "
+        "sequences and 8192 tokens a step. ",
+        stands_for="A800 80 GB",
     ),
     Card(
         "h100", "H100 80 GB SXM", 80 * GIB, (LLAMA_2_7B, LLAMA_2_13B, LLAMA_3_8B, LLAMA_3_70B_ON_4),
@@ -110,8 +111,8 @@ CARDS = (
         "a40", "A40 48 GB", 48 * GIB, (LLAMA_2_7B,),
         "Vidur (MIT), layers of this model on this card", _a40_steps,
         KERNEL_SUMS + "Attention is not measured on this card: decode reads the KV cache at 0.8 of 696 GB/s, prefill "
-        "takes the A100's time by the ratio of peak rates. ",
-        stands_for="RTX A6000 48 GB (same chip, 768 GB/s of memory bandwidth in place of 696)",
+        "takes the A100's time by the ratio of peak rates. An RTX A6000 is the same chip with 768 GB/s. ",
+        stands_for="RTX A6000 48 GB",
     ),
     Card(
         "rtx4090", "RTX 4090 24 GB", 24080 * 2**20, (LLAMA_3_8B,),

@@ -52,7 +52,7 @@ def hardware_file(card: Card, shape: ModelShape, fit: Fit, ratios: MixedRatios) 
     mixed, ranges = _mixed_terms(shape, fit, ratios)
     values: dict[str, Any] = {
         "name": name,
-        "gpu": f"{card.gpu}; stands for {card.stands_for}" if card.stands_for else card.gpu,
+        "gpu": f"{card.gpu} (also for {card.stands_for})" if card.stands_for else card.gpu,
         "gpus": shape.tensor_parallel,
         "model": shape.name,
         "source": _source(card, shape, fit),
