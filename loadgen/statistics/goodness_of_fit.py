@@ -31,6 +31,7 @@ _TABLE = (
     (0.010, 0.010, 0.362, 0.540, 0.646, 0.792, 0.856, 0.901),
     (0.010, 0.010, 0.048, 0.331, 0.548, 0.736, 0.826, 0.891),
 )
+_LEAST_DISTANCE = 0.005  # what is closer is close, however many gaps there are to tell it by
 _CRITICAL = RegularGridInterpolator((np.log(_TABLE_ALPHA), np.log(_TABLE_MEAN_TICKS)), np.array(_TABLE))
 
 
@@ -101,7 +102,9 @@ def ks_distances(windows: GammaWindows) -> Floats:
 
 
 def critical_ks_distances(windows: GammaWindows) -> Floats:
-    """The distance that 5 % of windows of Gamma gaps exceed, f64[w]; the fit to the same gaps is allowed for.
+    """The distance that 5 % of windows of Gamma gaps exceed, at least 0.005, f64[w].
+
+    The fit to the same gaps is allowed for, and the rounding.
 
     Source: simulated, after Lilliefors, "On the Kolmogorov-Smirnov test for normality with mean and variance unknown",
     Journal of the American Statistical Association 62 (1967), with a Gamma and ticks in place of the normal.
@@ -111,7 +114,7 @@ def critical_ks_distances(windows: GammaWindows) -> Floats:
     ticks = mean_s / windows.resolution_s if windows.resolution_s > 0 else np.full(len(mean_s), np.inf)
     ticks = np.clip(ticks, _TABLE_MEAN_TICKS[0], _TABLE_MEAN_TICKS[-1])
     scaled: Floats = _CRITICAL(np.stack([np.log(alpha), np.log(ticks)], axis=1))
-    return scaled / np.sqrt(windows.gaps())
+    return np.maximum(_LEAST_DISTANCE, scaled / np.sqrt(windows.gaps()))
 
 
 def alpha_standard_errors(windows: GammaWindows) -> Floats:
