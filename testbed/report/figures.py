@@ -13,6 +13,8 @@ from testbed.report.panels import Floats, Panel, Series, Shape, Unit
 HEADER_PIXELS = 58
 TOP_PIXELS, BOTTOM_PIXELS, LEFT_PIXELS, RIGHT_PIXELS = 26, 44, 74, 16
 SIGNIFICANT_DIGITS = 4
+# Of a point, in pixels: smaller where there are many.
+POINT_PIXELS, SMALL_POINT_PIXELS, MANY_POINTS = 5, 3, 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,7 @@ def draw_timeline(panels: list[Panel], duration_s: float) -> Timeline:
 
 def _trace(series: Series, row: int) -> Json:
     place: Json = {"xaxis": "x", "yaxis": f"y{row}", "hoverinfo": "skip", "name": series.label}
-    points: Json = {"x": [axis_ms(time_s) for time_s in series.times_s.tolist()], "y": _short(series.values)}
+    points: Json = {"x": [axis_ms(time_s) for time_s in series.times_s.tolist()], "y": short_values(series.values)}
     if series.shape is Shape.BARS:
         width_ms = (series.width_s or 1.0) * 1000
         return (
@@ -91,6 +93,10 @@ def _trace(series: Series, row: int) -> Json:
             | place
             | points
         )
+    if series.shape is Shape.POINTS:
+        size = POINT_PIXELS if len(series.values) <= MANY_POINTS else SMALL_POINT_PIXELS
+        marker = {"color": series.colour, "size": size, "opacity": series.opacity, "line": {"width": 0}}
+        return {"type": "scatter", "mode": "markers", "marker": marker} | place | points
     is_line = series.shape in (Shape.LINE, Shape.FLOOR, Shape.BAND)
     trace: Json = {
         "type": "scatter",
@@ -120,7 +126,7 @@ def _readout(series: Series, unit: Unit) -> Json:
     return {"find": "before" if holds else "nearest", "unit": unit.value, "within_ms": width_s * 1000}
 
 
-def _short(values: Floats) -> list[float | None]:
+def short_values(values: Floats) -> list[float | None]:
     """Four significant digits, so that a page stays small; None where there is nothing."""
     return [float(f"{value:.{SIGNIFICANT_DIGITS}g}") if math.isfinite(value) else None for value in values.tolist()]
 
@@ -166,5 +172,6 @@ def _draw_limits(layout: Json, panel: Panel, row: int) -> None:
                 "yanchor": "bottom",
                 "showarrow": False,
                 "font": {"size": 11},
+                "bgcolor": "#ffffff",
             }
         )

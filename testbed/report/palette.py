@@ -13,6 +13,11 @@ P50, P90, P99 = "#3f9fb8", "#5b6fd6", "#c23b7a"
 RUNNING, WAITING, QUEUED = SERVED, STARTING, "#d9541e"
 KV_CACHE = "#3f9fb8"
 KV_CACHE_MOST = "#d9541e"
+# What is drawn to compare with: a fit, a limit, a diagonal.
+REFERENCE = "#8a9099"
+SERVICES: dict[str, str] = {"conversation": SERVED, "api": "#d9541e"}
+PROMPT, OUTPUT = "#3f9fb8", "#8a5fd0"
+ONSET, FAILED = "#159a80", "#c23b7a"
 
 CAUSES: dict[str, str] = {
     Cause.NO_READY_REPLICA: "#d9541e",

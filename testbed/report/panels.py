@@ -17,6 +17,7 @@ class Shape(StrEnum):
     AREA = "area"  # a step with the ground under it filled
     STACK = "stack"  # steps on top of each other
     BARS = "bars"  # bars on top of each other
+    POINTS = "points"
     FLOOR = "floor"  # the lower edge of a band; drawn as nothing
     BAND = "band"  # filled down to the series before it
 

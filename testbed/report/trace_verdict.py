@@ -1,0 +1,97 @@
+"""A trace in three or four sentences of plain words: how much, how bursty, how regular, how reliable."""
+
+from loadgen.statistics.description import TraceDescription, TrafficDescription
+from testbed.report.number_text import failure_percent, percent, quantity
+
+# A CV this far from 1 is worth a word.
+POISSON_CV = (0.9, 1.15)
+# From this share on, the clock explains a cycle; below the lower one, it says next to nothing.
+CLEAR_CYCLE, FAINT_CYCLE = 0.5, 0.2
+FEW_REQUESTS = 30
+PERIOD_NAMES = {3600.0: "hours", 86400.0: "days"}
+
+
+def write_trace_verdict(description: TraceDescription) -> list[str]:
+    """What this traffic is like, and what it means for a server; one sentence each."""
+    traffic = description.all
+    if not traffic.requests:
+        return ["The trace has no requests."]
+    if traffic.requests < FEW_REQUESTS:
+        count = f"{traffic.requests} request" + ("s" if traffic.requests != 1 else "")
+        return [f"The trace has only {count}: too few to say what the traffic is like."]
+    # No line may begin with a percent sign.
+    return [
+        sentence.replace(" %", "\N{NO-BREAK SPACE}%")
+        for sentence in (_load(traffic), _gaps(description), _cycles(description), _failures(traffic))
+        if sentence
+    ]
+
+
+def _load(traffic: TrafficDescription) -> str:
+    mean = quantity(traffic.mean_rate_per_s)
+    bursts = traffic.bursts
+    if bursts.peak_to_mean is not None and bursts.hours >= 24:
+        share = ""
+        if bursts.busiest_hours_fraction is not None:
+            share = f", and the busiest 5 % of the hours hold {percent(bursts.busiest_hours_fraction)} of the requests"
+        return (
+            f"{mean} requests/s on average, but {quantity(bursts.peak_to_mean)} times as many in the busiest "
+            f"hour{share}: a fleet that is sized for that hour would be {percent(1 / bursts.peak_to_mean)} busy on "
+            "average."
+        )
+    ratio = traffic.peak_rate_per_s / traffic.mean_rate_per_s
+    return (
+        f"{mean} requests/s on average and {quantity(traffic.peak_rate_per_s)} in the busiest 10 s, "
+        f"{quantity(ratio)} times as many: a fleet that is sized for that peak would be {percent(1 / ratio)} busy on "
+        "average."
+    )
+
+
+def _gaps(description: TraceDescription) -> str:
+    """How arrivals are spaced within 20 minutes, by service."""
+    said: dict[str, list[tuple[str, str]]] = {}
+    for label, traffic in description.services.items():
+        fits = None if traffic.gaps is None else traffic.gaps.by_window
+        if fits is not None:
+            cv = fits.cv.median
+            kind = "burstier than" if cv > POISSON_CV[1] else "more evenly than" if cv < POISSON_CV[0] else "just like"
+            said.setdefault(kind, []).append((label, quantity(cv, 2)))
+    clauses = [
+        f"{' and '.join(label for label, _ in who)} requests arrive {kind} chance would have it (CV of the gaps "
+        f"{' and '.join(cv for _, cv in who)})"
+        for kind, who in said.items()
+    ]
+    return f"Within 20 minutes, {', '.join(clauses)}." if clauses else ""
+
+
+def _cycles(description: TraceDescription) -> str:
+    """Which services follow the clock."""
+    said = []
+    for label, traffic in description.services.items():
+        cycles = traffic.periodicity
+        by_week = cycles.weekly_fraction is not None
+        fraction = cycles.weekly_fraction if by_week else cycles.daily_fraction
+        if fraction is None:
+            continue
+        period = "week" if by_week else "day"
+        explains = f"the hour of the {period} explains {percent(fraction)} of how its hourly counts vary"
+        if fraction >= CLEAR_CYCLE:
+            said.append(f"{label} repeats with the {period} ({explains}): the clock forecasts most of it")
+        elif fraction >= FAINT_CYCLE:
+            said.append(f"{label} repeats with the {period} in part ({explains})")
+        else:
+            said.append(f"{label} does not follow the clock ({explains}): its bursts come unannounced")
+    text = "; ".join(said)
+    return f"{text[0].upper()}{text[1:]}." if text else ""
+
+
+def _failures(traffic: TrafficDescription) -> str:
+    if not traffic.failures:
+        return "No request failed in the recorded system."
+    if traffic.failures == traffic.requests:
+        return "Every request failed in the recorded system."
+    said = f"{failure_percent(traffic.failed_fraction)} of the requests failed in the recorded system"
+    found = traffic.failure_outliers.by_hour
+    if found is not None and found.outliers:
+        return f"{said}, far more than usual in {found.outliers:,} of {found.periods:,} hours."
+    return f"{said}."
