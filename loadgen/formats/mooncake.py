@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.json
 
 from loadgen.formats.bounds import INT32_MAX, LATEST, within
+from loadgen.formats.lines import split_lines
 from loadgen.formats.rows import OnError, RowFormat, Rows, read_rows
 from loadgen.formats.skipped import BadRow
 from loadgen.prefix import PrefixBlocks
@@ -77,7 +78,7 @@ def _parse(lines: Any) -> Any:
         table = pyarrow.json.read_json(pa.BufferReader(lines), parse_options=_PARSE)
     except pa.ArrowInvalid:
         return None
-    if table.num_rows == 0 or any(table[key].null_count for key in MOONCAKE_KEYS):
+    if not _is_object_per_line(lines) or any(table[key].null_count for key in MOONCAKE_KEYS):
         return None
     blocks = pc.list_value_length(table[_HASHES]).fill_null(0)
     is_good = (
@@ -88,6 +89,15 @@ def _parse(lines: Any) -> Any:
         and pc.list_flatten(table[_HASHES]).null_count == 0
     )
     return table if is_good else None
+
+
+def _is_object_per_line(lines: Any) -> bool:
+    """Whether no line holds the end of one object and the beginning of another: pyarrow minds no line ends."""
+    codes = np.frombuffer(lines, dtype=np.uint8)
+    ends = np.flatnonzero(codes[:-1] == ord("\n"))
+    if codes[0] == ord("{") and np.all(codes[ends + 1] == ord("{")) and np.all(codes[ends - 1] == ord("}")):
+        return True
+    return all(line.strip()[:1] == b"{" and line.strip()[-1:] == b"}" for line in split_lines(lines))
 
 
 def _explain(line: str) -> BadRow | None:
