@@ -116,8 +116,11 @@ def load_command(
     actors: Annotated[int, typer.Option(min=1, help="Ray actors that share the trace.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the prompts, and of a model's draws.")] = 0,
     api_key_env: Annotated[str | None, typer.Option(help="Environment variable that holds the API key.")] = None,
+    prompts: Annotated[Path | None, typer.Option(help="Texts to send: a file of conversations, as ShareGPT's.")] = None,
+    tokenizer: Annotated[str | None, typer.Option(help="The served model's: its folder or hub name.")] = None,
 ) -> None:
     """Replay a trace, open loop, against any OpenAI-compatible server."""
+    from loadgen.prompts.source import PromptSettings
     from loadgen.selection import Selection, with_options
     from testbed.load import LoadSettings, load_server
 
@@ -132,8 +135,9 @@ def load_command(
         "max_output_tokens": max_output_tokens,
     }
     selection = with_options(Selection(), options)
+    texts = PromptSettings(source=prompts or "synthetic", tokenizer=tokenizer).from_folder(Path())
     settings = LoadSettings(
-        url, model, deadline_s, ttft_s, tpot_s, selection, actors=actors, seed=seed, api_key_env=api_key_env
+        url, model, deadline_s, ttft_s, tpot_s, selection, texts, actors=actors, seed=seed, api_key_env=api_key_env
     )
     with TerminalProgress(console, "reading the trace") as progress:
         folder = load_server(traffic, settings, out, progress)

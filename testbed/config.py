@@ -17,11 +17,20 @@ from autoscaler.simulator.cost_model import load_hardware
 from forecasting.registry import make_forecaster
 from loadgen.errors import InputError
 from loadgen.formats.detect import read_trace
+from loadgen.prompts.source import PromptSettings
+from loadgen.prompts.tokenizer import WORDS
 from loadgen.selection import Selection, select, with_options
 from loadgen.strict_config import StrictModel, parse, read_yaml
 from loadgen.trace import Trace
 from loadgen.workload import WorkloadModel, draw_trace, read_workload_model
-from serve_app.config import AppConfig, ForecasterSettings, PolicySettings, ServeAddress, read_serve_file
+from serve_app.config import (
+    AppConfig,
+    ForecasterSettings,
+    PolicySettings,
+    ServeAddress,
+    VllmEngine,
+    read_serve_file,
+)
 from serve_app.guarded_policy import build_policy
 
 
@@ -31,11 +40,13 @@ class WorkloadSettings(Selection):
     Attributes:
         trace: a trace in a known format (detected by its header unless `format` names it).
         model: a workload model, or its file; it is drawn with the experiment's seed.
+        prompts: the texts that a live run sends; a simulated one needs none.
     """
 
     trace: Path | None = None
     model: Path | WorkloadModel | None = None
     format: str = "auto"
+    prompts: PromptSettings = PromptSettings()
 
     @model_validator(mode="after")
     def _check_not_both(self) -> Self:
@@ -106,11 +117,12 @@ def load_experiment(path: Path, overrides: Overrides) -> Experiment:
     policy = _override_policy(config.policy or app.policy, overrides.policy)
     app = app.model_copy(update={"policy": policy, "forecaster": config.forecaster or app.forecaster})
     workload = _resolve_workload(config.workload, path.parent, overrides)
+    prompts = _resolve_prompts(workload.prompts, path.parent, app)
     if workload.trace is None and workload.model is None:
         raise InputError(f"{path}: names no traffic; give --trace PATH, or set workload.trace or workload.model")
     resolved = config.model_copy(
         update={
-            "workload": workload,
+            "workload": workload.model_copy(update={"prompts": prompts}),
             "serve": app,
             "policy": None,
             "forecaster": None,
@@ -178,6 +190,19 @@ def _resolve_workload(workload: WorkloadSettings, folder: Path, overrides: Overr
     if isinstance(model, Path):
         model = read_workload_model(folder / model)
     return with_options(workload, overrides.selection).model_copy(update={"trace": trace, "model": model})
+
+
+def _resolve_prompts(prompts: PromptSettings, folder: Path, app: AppConfig) -> PromptSettings:
+    """Make paths absolute. Without a tokenizer, count as the engine does: words, or the model's tokens."""
+    if prompts.tokenizer is not None:
+        return prompts.from_folder(folder)
+    if isinstance(app.engine, VllmEngine):
+        # As vLLM takes them: relative to where the command runs.
+        engines = PromptSettings(tokenizer=str(app.engine.engine_kwargs.get("tokenizer", app.engine.model_source)))
+        tokenizer = engines.from_folder(Path()).tokenizer
+    else:
+        tokenizer = WORDS
+    return prompts.from_folder(folder).model_copy(update={"tokenizer": tokenizer})
 
 
 def _override_policy(policy: PolicySettings, name: str | None) -> PolicySettings:

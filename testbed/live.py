@@ -12,7 +12,8 @@ from ray import serve
 
 from autoscaler.interface import ReplicaState
 from loadgen.errors import InputError
-from loadgen.prompts.synthetic import synthetic_prompts
+from loadgen.plan import Prompts
+from loadgen.prompts.source import open_prompts
 from loadgen.replay import ReplayOutcome, ReplayProgress, replay
 from loadgen.target import Target, probe
 from loadgen.trace import Trace
@@ -44,6 +45,8 @@ def run_experiment(experiment: Experiment, out: Path, progress: TerminalProgress
     """
     trace = load_workload(experiment)
     api_key = read_api_key(experiment.app.api_key_env)
+    progress.stage("reading the prompts")
+    prompts = open_prompts(experiment.config.workload.prompts, progress.update)
     folder = create_results_folder(out)
     fleet = experiment.app.fleet
     progress.stage("starting Ray")
@@ -51,7 +54,7 @@ def run_experiment(experiment: Experiment, out: Path, progress: TerminalProgress
     with ray_cluster(needed_cpus=needed_cpus), _served(experiment, progress) as url:
         target = Target(url, experiment.app.model_id, api_key)
         probe(target)
-        outcome, problems = _replay_and_watch(experiment, trace, target, folder, progress)
+        outcome, problems = _replay_and_watch(experiment, trace, prompts, target, folder, progress)
     progress.stage("writing the report")
     conclude_run(
         folder,
@@ -62,7 +65,12 @@ def run_experiment(experiment: Experiment, out: Path, progress: TerminalProgress
 
 
 def _replay_and_watch(
-    experiment: Experiment, trace: Trace, target: Target, folder: Path, progress: TerminalProgress
+    experiment: Experiment,
+    trace: Trace,
+    prompts: Prompts,
+    target: Target,
+    folder: Path,
+    progress: TerminalProgress,
 ) -> tuple[ReplayOutcome, list[str]]:
     """Replay the trace and stay until the fleet has settled, collecting all along; what happened is in the folder."""
     config = experiment.config
@@ -88,7 +96,7 @@ def _replay_and_watch(
             deadlines_s={label: service.deadline_s for label, service in experiment.app.services.items()},
             actors=config.replay.actors,
             out_dir=make_parts_folder(folder),
-            prompts=synthetic_prompts(),
+            prompts=prompts,
             rng=np.random.default_rng(np.random.SeedSequence(config.seed, spawn_key=(1,))),
             on_start=started,
             on_progress=show,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from loadgen.formats.detect import read_trace
-from loadgen.prompts.synthetic import synthetic_prompts
+from loadgen.prompts.source import PromptSettings, open_prompts
 from loadgen.replay import ReplayProgress, replay
 from loadgen.selection import Selection, select
 from loadgen.target import Target, probe
@@ -32,6 +32,7 @@ class LoadSettings:
     ttft_s: float
     tpot_s: float
     selection: Selection
+    prompts: PromptSettings
     actors: int
     seed: int
     api_key_env: str | None
@@ -46,6 +47,8 @@ def load_server(traffic: Path, settings: LoadSettings, out: Path, progress: Term
     trace = _read_traffic(traffic, settings)
     target = Target(settings.url, settings.model, read_api_key(settings.api_key_env))
     probe(target)
+    progress.stage("reading the prompts")
+    prompts = open_prompts(settings.prompts, progress.update)
     folder = create_results_folder(out)
     write_config(folder, _config(traffic, settings))
     write_environment(folder, describe_environment(kind="load", seed=settings.seed, trace=describe_trace(trace)))
@@ -62,7 +65,7 @@ def load_server(traffic: Path, settings: LoadSettings, out: Path, progress: Term
             deadlines_s=dict.fromkeys(SERVICE_LABELS, settings.deadline_s),
             actors=settings.actors,
             out_dir=make_parts_folder(folder),
-            prompts=synthetic_prompts(),
+            prompts=prompts,
             rng=np.random.default_rng(np.random.SeedSequence(settings.seed, spawn_key=(1,))),
             on_start=lambda _: progress.stage("replaying"),
             on_progress=show,
@@ -91,7 +94,11 @@ def _config(traffic: Path, settings: LoadSettings) -> dict[str, Any]:
     return {
         "name": f"load on {settings.model}",
         "seed": settings.seed,
-        "workload": {"trace": str(traffic.absolute()), **settings.selection.model_dump(exclude_none=True)},
+        "workload": {
+            "trace": str(traffic.absolute()),
+            **settings.selection.model_dump(exclude_none=True),
+            "prompts": settings.prompts.model_dump(mode="json", exclude_none=True),
+        },
         "target": {"url": settings.url, "model": settings.model, "actors": settings.actors},
         "services": dict.fromkeys(SERVICE_LABELS, promise),
     }
