@@ -38,10 +38,10 @@ def time_resolution_s(arrival_s: Floats) -> float:
     positive_s = gaps_s[gaps_s > 0]
     if len(positive_s) == 0:
         return 0.0
-    uneven_s = _uneven_tick_s(positive_s)
-    if len(positive_s) < len(gaps_s) and uneven_s > 0:
-        return uneven_s
     common_us = int(np.gcd.reduce(np.rint(positive_s * 1e6).astype(np.int64)))
+    uneven_s = _uneven_tick_s(positive_s)
+    if len(positive_s) < len(gaps_s) and uneven_s * 1e6 > 1.5 * common_us:
+        return uneven_s
     if common_us >= 1000:
         return common_us / 1e6
     smallest_s = float(positive_s.min())

@@ -124,6 +124,29 @@ def test_a_recording_of_more_than_twenty_years_is_refused() -> None:
         describe(make_trace("ms", [0, 1.7e12], [1, 1], [1, 1], duration_s=1.7e12 + 1))
 
 
+@pytest.mark.parametrize("alpha", [0.25, 0.5, 1.0, 2.0])
+@pytest.mark.parametrize("decimals", [0, 3])
+def test_alpha_and_theta_are_found_again_in_a_file(tmp_path: Path, alpha: float, decimals: int) -> None:
+    rng = np.random.default_rng(8)
+    count, beta_s, theta = 30_000, 1.5 / alpha, 1.1
+    lengths = np.arange(1, 4097)
+    prompts = rng.choice(lengths, count, p=lengths**-theta / np.sum(lengths**-theta))
+    arrival_s = np.cumsum(rng.gamma(alpha, beta_s, count))
+    stamps = np.floor(arrival_s * 10**decimals) / 10**decimals
+    path = tmp_path / "drawn.csv"
+    with path.open("w", newline="") as file:
+        file.write("Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type\n")
+        for stamp, prompt in zip(stamps, prompts, strict=True):
+            file.write(f"{stamp:.{decimals}f},ChatGPT,{prompt},7,{prompt + 7},Conversation log\n")
+    found = described(read_trace(path))
+    assert found["requests"] == count
+    assert found["gaps"]["resolution_s"] == 10.0**-decimals
+    assert found["gaps"]["alpha"] == pytest.approx(alpha, rel=0.05)
+    assert found["gaps"]["beta_s"] == pytest.approx(beta_s, rel=0.05)
+    assert found["gaps"]["by_window"]["alpha"]["median"] == pytest.approx(alpha, rel=0.05)
+    assert found["prompt_lengths"]["zipf"]["theta"] == pytest.approx(theta, rel=0.03)
+
+
 # Real traces, counted anew with the csv and json modules.
 
 
