@@ -1,4 +1,4 @@
-"""`burstscale trace`: fetch, describe, make, convert."""
+"""`burstscale trace`: fetch, describe, make, fit, convert."""
 
 from pathlib import Path
 from typing import Annotated
@@ -21,7 +21,7 @@ from testbed.cli_selection import (
     StartSeconds,
 )
 
-trace_app = typer.Typer(name="trace", help="Fetch, describe, make and convert traces.", no_args_is_help=True)
+trace_app = typer.Typer(name="trace", help="Fetch, describe, make, fit and convert traces.", no_args_is_help=True)
 trace_app.command("fetch")(fetch_command)
 console = Console()
 
@@ -84,6 +84,33 @@ def models_command() -> None:
         lasts = f"{model.duration_s / 3600:,.1f} h" if model.duration_s >= 3600 else f"{model.duration_s:,.0f} s"
         table.add_row(name, lasts, f"about {expected_requests(model):,.0f}", workload_summary(path))
     console.print(table)
+
+
+@trace_app.command("fit")
+def fit_command(
+    paths: TraceFiles,
+    out: Annotated[Path, typer.Option("-o", "--out", help="New YAML file.")],
+    window_s: Annotated[
+        float | None,
+        typer.Option(help="Fit rate and burstiness anew in windows of this length; by default 20 minutes."),
+    ] = None,
+    format: FormatName = "auto",
+    as_service: AsService = None,
+    on_error: OnErrorName = "stop",
+) -> None:
+    """Fit a workload model to a trace, for `trace make`: a stream per service, Gamma arrivals per window, lengths."""
+    from loadgen.fit_workload import fit_workload, workload_yaml
+    from loadgen.statistics.gaps import FIT_WINDOW_S
+    from loadgen.workload import expected_requests
+
+    _check_new(out)
+    trace = read_files(paths, format, as_service, on_error)
+    window_s = FIT_WINDOW_S if window_s is None else window_s
+    model = fit_workload(trace, window_s)
+    comment = f"Fitted to {', '.join(path.name for path in paths)} in windows of {window_s:g} s."
+    out.write_text(workload_yaml(model, comment), encoding="utf-8")
+    told = f"about {expected_requests(model):,.0f} requests in {model.duration_s:g} s, {len(trace):,} in the trace"
+    console.print(f"{out}: {told}", soft_wrap=True)
 
 
 @trace_app.command("convert")

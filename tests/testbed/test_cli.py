@@ -169,6 +169,25 @@ def test_a_trace_is_made_described_and_converted(tmp_path: Path) -> None:
     assert f"{described[0]['requests']:,}" in table.stdout
 
 
+def test_a_workload_model_is_made_from_its_name_and_fitted_to_what_it_gave(tmp_path: Path) -> None:
+    listed = burstscale("trace", "models")
+    assert "burst_demo" in listed.stdout
+    assert "Ninety seconds with one burst" in listed.stdout
+    made, fitted, again = tmp_path / "made.parquet", tmp_path / "fitted.yaml", tmp_path / "again.parquet"
+    assert burstscale("trace", "make", "burst_demo", "-o", made).returncode == 0
+    result = burstscale("trace", "fit", made, "--window-s", "30", "-o", fitted)
+    assert result.returncode == 0, result.stderr
+    assert fitted.read_text().startswith("# Fitted to made.parquet in windows of 30 s.\n")
+    assert burstscale("trace", "make", fitted, "-o", again).returncode == 0
+    assert len(load_trace(again)) == pytest.approx(len(load_trace(made)), rel=0.3)
+    assert load_trace(again).duration_s == load_trace(made).duration_s
+
+
+def test_a_workload_that_is_not_shipped_is_refused_with_those_that_are(tmp_path: Path) -> None:
+    result = burstscale("trace", "make", "nope", "-o", tmp_path / "out.parquet")
+    assert_refused(result, "unknown workload 'nope'", "known: burst_demo")
+
+
 def test_a_part_of_a_trace_is_converted_and_scaled_with_a_seed(tmp_path: Path) -> None:
     made = tmp_path / "made.parquet"
     assert burstscale("trace", "make", DEMO, "-o", made).returncode == 0
