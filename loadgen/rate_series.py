@@ -89,7 +89,9 @@ def _read_rates(path: Path, header: list[str]) -> RateSeries:
         raise InputError(f"{path}: holds one row; want at least two, to know how long a bin is")
     bin_s = float(np.min(np.diff(start_s)))
     index = np.rint((start_s - start_s[0]) / bin_s) if bin_s > 0 else np.zeros(len(start_s))
-    off = np.flatnonzero((np.diff(index, prepend=-1) <= 0) | (np.abs(start_s - start_s[0] - index * bin_s) > 1e-6))
+    off = np.flatnonzero(
+        (np.diff(index, prepend=-1) <= 0) | (np.abs(start_s - start_s[0] - index * bin_s) > 1e-3 * bin_s)
+    )
     if len(off):
         raise InputError(
             f"{path}: t_seconds {start_s[off[0]]:g} is no multiple of the bin of {bin_s:g} s after {start_s[0]:g}, "
