@@ -1,5 +1,6 @@
 """The page of a trace: what its description holds, as numbers and as plots, in one file that opens offline."""
 
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -21,9 +22,15 @@ from testbed.report.trace_verdict import write_trace_verdict
 
 
 def write_trace_page(description: TraceDescription, path: Path, source: str) -> Path:
-    """Write the page to `path` and return it; `source` is the file that the trace is from, as the page names it."""
+    """Write the page to `path` and return it; `source` says what it is from."""
     path.write_text(render_trace_page(description, source), encoding="utf-8")
     return path
+
+
+def name_source(paths: Sequence[Path], options: Mapping[str, object]) -> str:
+    """The files, and what part of them was taken: 'a.csv, b.csv (service api)'."""
+    part = ", ".join(f"{option} {value}" for option, value in options.items() if value is not None)
+    return ", ".join(path.name for path in paths) + (f" ({part})" if part else "")
 
 
 def render_trace_page(description: TraceDescription, source: str) -> str:
