@@ -1,5 +1,6 @@
 """A whole replay: real Ray actors, real HTTP, one record for each request of the trace."""
 
+import json
 import os
 import signal
 import time
@@ -12,6 +13,7 @@ import pytest
 import ray
 
 from loadgen.errors import InputError
+from loadgen.prompts.source import PromptSettings, open_prompts
 from loadgen.prompts.synthetic import synthetic_prompts
 from loadgen.records import RECORD_SCHEMA
 from loadgen.replay import ReplayOutcome, ReplayProgress, replay
@@ -110,6 +112,27 @@ def test_every_request_arrives_at_its_instant_and_has_its_record(server: Any, tm
     assert (seen[-1].planned, seen[-1].sent, seen[-1].finished, seen[-1].ok) == (60, 60, 60, 60)
     assert 0 < seen[len(seen) // 2].sent <= 60
     assert seen[-1].ttft_p50_s == pytest.approx(float(np.median(ttft_s)))
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("cluster")
+def test_real_text_goes_out_once_each_however_many_actors_share_it(server: Any, tmp_path: Path) -> None:
+    texts = tmp_path / "texts.jsonl"
+    turns = [[{"role": "user", "content": f"{number} of these texts"}] for number in range(40)]
+    texts.write_text("\n".join(json.dumps({"messages": messages}) for messages in turns))
+    prompts = open_prompts(PromptSettings(source=texts, tokenizer="words"))
+    sent: list[dict[str, str]] = []
+    for actors in (1, 3):
+        out = tmp_path / str(actors)
+        out.mkdir()
+        outcome = run(server.url, even_trace(40, 0.01), out, prompts=prompts, actors=actors)
+        assert set(outcome.table["status"].to_pylist()) == {"ok"}
+        assert sorted(out.iterdir()) == sorted(outcome.parts)  # no file of bodies is left
+        asked = server.asked()[-40:]
+        bodies = {ask.headers["x-request-id"].split("-")[1]: ask.body for ask in asked}
+        sent.append({row: body.get("prompt") or body["messages"][0]["content"] for row, body in bodies.items()})
+    assert sent[0] == sent[1]
+    assert set(sent[0].values()) == {messages[0]["content"] for messages in turns}
 
 
 @pytest.mark.ray
