@@ -55,7 +55,7 @@ def burstgpt_trace(name: str, table: Any) -> Trace:
     timestamp_s = table[BURSTGPT_TIME].to_numpy()
     arrival_s = timestamp_s - np.floor(timestamp_s[0] / _DAY_S) * _DAY_S
     table = table.unify_dictionaries()
-    model, model_names = _codes(table["Model"])
+    model, model_names = _named(*_codes(table["Model"]))
     has_sessions, has_elapsed = (column in table.column_names for column in (_SESSION, _ELAPSED))
     return make_trace(
         name,
@@ -66,7 +66,7 @@ def burstgpt_trace(name: str, table: Any) -> Trace:
         service=_SERVICE_OF[table["Log Type"].to_numpy().astype(np.intp)],
         model=model,
         session=_sessions(table[_SESSION]) if has_sessions else None,
-        model_names=tuple(model or "unknown" for model in model_names),
+        model_names=tuple(model_names),
         elapsed_s=table[_ELAPSED].to_numpy() if has_elapsed else None,
     )
 
@@ -80,6 +80,12 @@ def _codes(column: Any) -> tuple[NDArray[np.int32], list[str]]:
         names = names if "" in names else [*names, ""]
         codes = codes.fill_null(names.index(""))
     return codes.to_numpy(), names
+
+
+def _named(model: NDArray[np.int32], names: list[str]) -> tuple[NDArray[np.int32], list[str]]:
+    """The models, those without a name as 'unknown'."""
+    known = list(dict.fromkeys(name or "unknown" for name in names))
+    return np.array([known.index(name or "unknown") for name in names], dtype=np.int32)[model], known
 
 
 def _sessions(column: Any) -> NDArray[np.int64]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from loadgen.errors import InputError
-from loadgen.formats.detect import read_trace
+from loadgen.formats.detect import read_trace, read_traces
 from loadgen.trace import Service
 
 HEADER = "TIMESTAMP,ContextTokens,GeneratedTokens"
@@ -47,6 +47,35 @@ def test_a_step_back_in_the_seventh_digit_is_found(tmp_path: Path) -> None:
 def test_times_with_a_zone_as_in_2024_are_read(tmp_path: Path) -> None:
     path = write(tmp_path, "2024-05-10 00:00:00.009930+00:00,2162,5", "2024-05-10 00:00:00.017335+00:00,2399,6")
     assert read_trace(path).arrival_s.tolist() == [0.0, 0.007405]
+
+
+def test_whole_seconds_stand_among_fractions_as_in_2024(tmp_path: Path) -> None:
+    rows = (
+        "2024-05-11 23:59:59.998+00:00,1,1",
+        "2024-05-12 00:00:00+00:00,2,2",
+        "2024-05-12 00:00:00.001163+00:00,3,3",
+    )
+    assert read_trace(write(tmp_path, *rows)).arrival_s.tolist() == [0.0, 0.002, 0.003163]
+
+
+def test_another_offset_is_another_instant(tmp_path: Path) -> None:
+    path = write(tmp_path, "2024-05-12 00:00:00+00:00,1,1", "2024-05-12 02:00:01+02:00,2,2", "2024-05-12 00:00:02Z,3,3")
+    assert read_trace(path).arrival_s.tolist() == [0.0, 1.0, 2.0]
+
+
+def test_whether_times_have_an_offset_is_told_by_the_first_that_is_a_time(tmp_path: Path) -> None:
+    path = write(tmp_path, "yesterday,1,1", "2024-05-12 00:00:00+00:00,1,1", "2024-05-12 00:00:01,1,1")
+    reading = read_traces([path], on_error="skip")
+    assert (len(reading.trace), len(reading.skipped)) == (1, 2)
+
+
+def test_two_traces_are_merged_by_date(data_folder: Path, tmp_path: Path) -> None:
+    conv = data_folder / "traces/azure_2023/AzureLLMInferenceTrace_conv.csv"
+    code = write(tmp_path, "2023-11-16 18:15:45.6805900,7,7", "2023-11-16 20:00:00,8,8")
+    trace = read_traces([conv, code]).trace
+    assert len(trace) == 19_368
+    assert trace.prompt_tokens[[0, 1, -1]].tolist() == [7, 374, 8]
+    assert trace.arrival_s[1] == 1.0
 
 
 def test_the_service_can_be_told(tmp_path: Path) -> None:

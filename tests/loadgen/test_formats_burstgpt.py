@@ -60,6 +60,40 @@ def test_version_2_counts_from_midnight_of_its_own_first_day_and_keeps_sessions(
     assert len(set(session)) == 4, "two requests share a session, the two without one share none"
 
 
+def test_version_2_keeps_elapsed_times_and_leaves_out_those_it_does_not_know(tmp_path: Path) -> None:
+    rows = (
+        "1.0,a,43,GPT-4,9,4,13,Conversation log",
+        "2.0,a,2.5,GPT-4,9,4,13,Conversation log",
+        "3.0,,,GPT-4,9,4,13,API log",
+    )
+    trace = read_trace(write(tmp_path, HEADER_2, *rows))
+    assert trace.elapsed_s is not None
+    np.testing.assert_array_equal(trace.elapsed_s, [43.0, 2.5, np.nan])
+    assert read_trace(write(tmp_path, HEADER_1, GOOD_ROW)).elapsed_s is None
+
+
+@pytest.mark.parametrize("elapsed", ["-1", "NaN", "inf", "1 s"])
+def test_an_elapsed_time_that_is_no_time_is_a_bad_cell(tmp_path: Path, elapsed: str) -> None:
+    path = write(tmp_path, HEADER_2, f"1.0,a,{elapsed},GPT-4,9,4,13,Conversation log")
+    with pytest.raises(
+        InputError, match=f"line 2: 'Elapsed time' is '{elapsed}', want a number of seconds .*, or nothing"
+    ):
+        read_trace(path)
+
+
+def test_sessions_without_elapsed_times_are_read(tmp_path: Path) -> None:
+    header = HEADER_2.replace("Elapsed time,", "")
+    trace = read_trace(write(tmp_path, header, *("1.0,a,GPT-4,9,4,13,Conversation log",) * 2))
+    assert trace.session.tolist() == [0, 0]
+    assert trace.elapsed_s is None
+
+
+def test_a_model_without_a_name_is_unknown(tmp_path: Path) -> None:
+    assert read_trace(write(tmp_path, HEADER_1, "1,,9,4,13,API log")).model_names == ("unknown",)
+    trace = read_trace(write(tmp_path, HEADER_1, *(f"1,{name},9,4,13,API log" for name in ("unknown", "", "GPT-4"))))
+    assert (trace.model_names, trace.model.tolist()) == (("unknown", "GPT-4"), [0, 0, 1])
+
+
 def test_a_second_file_of_version_1_leaves_the_days_before_it_out(tmp_path: Path) -> None:
     trace = read_trace(write(tmp_path, HEADER_1, "5270407,ChatGPT,1,1,2,API log"))
     assert trace.arrival_s.tolist() == [7.0]
