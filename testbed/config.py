@@ -112,7 +112,7 @@ def load_experiment(path: Path, overrides: Overrides) -> Experiment:
     Raises:
         InputError: a file is unreadable, a key or name unknown, or no traffic is named.
     """
-    config = parse(ExperimentConfig, read_yaml(path), str(path))
+    config = parse(ExperimentConfig, read_yaml(path), str(path), path.parent)
     app, address = _read_app(config, path.parent, overrides.serve)
     policy = _override_policy(config.policy or app.policy, overrides.policy)
     app = app.model_copy(update={"policy": policy, "forecaster": config.forecaster or app.forecaster})

@@ -1,5 +1,6 @@
 """Arrivals from counts give exactly those counts, as burstily as asked for."""
 
+import csv
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from loadgen.arrivals.counts import CountArrivals, draw_counts, expected_counts
 from loadgen.errors import InputError
 from loadgen.strict_config import parse
 
+TRACES = Path(__file__).parents[2] / "../shared/data/traces"
 HOURLY = "day,hour,conversation,api\n3,0,5,0\n3,1,7,1000\n3,3,9,0\n"
 
 
@@ -111,3 +113,29 @@ def test_what_cannot_be_read_as_counts_is_refused(tmp_path: Path, keys: dict[str
     (tmp_path / "hours.csv").write_text(HOURLY)
     with pytest.raises(InputError, match=f"^model.yaml: .*{message}"):
         read(tmp_path, **keys)
+
+
+# With real traffic.
+
+
+@pytest.mark.skipif(not TRACES.is_dir(), reason="the real traces are not here (../shared/data)")
+@pytest.mark.parametrize("alpha", [0.1, 1.0, 20.0])
+def test_forty_days_of_burstgpt_are_met_hour_by_hour(alpha: float) -> None:
+    path = TRACES / "burstgpt/burstgpt1_hourly_days00-39.csv"
+    with path.open() as rows:
+        hourly = [int(row["api"]) for row in csv.DictReader(rows)]
+    process = read(path.parent, file=path.name, label="api", alpha=alpha)
+    assert drawn_per_bin(process, 0, 40 * 86_400) == hourly
+
+
+@pytest.mark.skipif(not TRACES.is_dir(), reason="the real traces are not here (../shared/data)")
+def test_gaps_of_a_production_recording_are_told_and_filled() -> None:
+    keys: dict[str, Any] = {"file": "m-small_total_rate_10min.csv", "factor": 0.01}
+    folder, fortnight_s = TRACES / "servegen_rates", 14 * 86_400
+    with pytest.raises(ValueError, match="37 counts are missing"):
+        expected_counts(read(folder, **keys), 0, fortnight_s)
+    zero, filled = (
+        expected_counts(read(folder, **keys, missing=missing), 0, fortnight_s) for missing in ("zero", "interpolate")
+    )
+    # 37 of 2016 bins of 10 minutes.
+    assert 1 < filled / zero < 1 + 4 * 37 / 2016

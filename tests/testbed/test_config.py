@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from loadgen.errors import InputError
-from testbed.config import Overrides, as_yaml_values, load_experiment
+from testbed.config import Overrides, as_yaml_values, load_experiment, load_workload
 from testbed.tiny_model import make_tiny_model
 
 ROOT = Path(__file__).parents[2]
@@ -35,6 +35,25 @@ def test_paths_are_relative_to_the_experiment_file(tmp_path: Path) -> None:
     make_tiny_model(tmp_path / "model")
     path = experiment(tmp_path, {"source": "texts.json", "tokenizer": "model"})
     assert resolved(path) == {"source": str(tmp_path / "texts.json"), "tokenizer": str(tmp_path / "model")}
+
+
+def test_counts_beside_an_experiment_are_kept_in_what_it_is_resolved_to(tmp_path: Path) -> None:
+    (tmp_path / "hours.csv").write_text("day,hour,all\n0,0,7\n0,1,9\n")
+    path = experiment(tmp_path, None)
+    values = yaml.safe_load(path.read_text())
+    lengths = {"distribution": "constant", "value": 5}
+    stream = {"service": "api", "model": "m", "prompt_tokens": lengths, "output_tokens": lengths}
+    arrivals = {"process": "counts", "file": "hours.csv"}
+    values["workload"]["model"] = {
+        "name": "two hours",
+        "duration_s": 7200,
+        "streams": [{**stream, "arrivals": arrivals}],
+    }
+    path.write_text(yaml.safe_dump(values))
+    kept = as_yaml_values(load_experiment(path, Overrides()))
+    (tmp_path / "hours.csv").unlink()
+    path.write_text(yaml.safe_dump(kept))
+    assert len(load_workload(load_experiment(path, Overrides()))) == 16
 
 
 def test_an_emulated_engine_counts_words(tmp_path: Path) -> None:
