@@ -11,6 +11,7 @@ from loadgen.statistics.description import TraceDescription, TrafficDescription
 from loadgen.statistics.gaps import WindowFits
 from testbed.report.number_text import NOTHING, failure_percent, percent, quantity
 from testbed.report.time_bins import length
+from testbed.report.trace_verdict import write_trace_verdict
 
 _MOST_COLUMNS = 3
 _MOST_NAMES = 6
@@ -22,7 +23,8 @@ _ROWS: tuple[tuple[str, Callable[[TrafficDescription], str]], ...] = (
     ("output tokens", lambda traffic: f"{traffic.output_tokens:,}"),
     ("  p50 / p99", lambda traffic: _levels(traffic.output_lengths.quantiles)),
     ("  humps at", lambda traffic: _humps(traffic)),
-    ("failed", lambda traffic: _failed(traffic)),
+    ("failed", lambda traffic: f"{traffic.failures:,}"),
+    ("  of the requests", lambda traffic: failure_percent(traffic.failed_fraction)),
     ("  hours far above usual", lambda traffic: _failure_hours(traffic)),
     ("requests/s", lambda traffic: quantity(traffic.mean_rate_per_s)),
     ("  in the busiest 10 s", lambda traffic: quantity(traffic.peak_rate_per_s)),
@@ -51,7 +53,7 @@ def description_table(description: TraceDescription) -> Group:
         if any(text not in ("", NOTHING) for text in cells):
             table.add_row(label, *cells)
     models = "" if columns.keys() & description.models.keys() else _models(description)
-    return Group(table, Text(models))
+    return Group(table, Text(" ".join([models, *write_trace_verdict(description)]).strip()))
 
 
 def _title(description: TraceDescription) -> str:
@@ -82,10 +84,6 @@ def _levels(quantiles: dict[str, float]) -> str:
 
 def _humps(traffic: TrafficDescription) -> str:
     return ", ".join(f"{mode.tokens:,.0f}" for mode in traffic.output_lengths.modes)
-
-
-def _failed(traffic: TrafficDescription) -> str:
-    return f"{traffic.failures:,} ({failure_percent(traffic.failed_fraction)})" if traffic.failures else "0"
 
 
 def _failure_hours(traffic: TrafficDescription) -> str:

@@ -1,5 +1,7 @@
 """Measure a trace: everything that the BurstGPT paper measures of its own, in all and by service and model."""
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -46,23 +48,22 @@ def describe(trace: Trace) -> TraceDescription:
         """A part that is the whole is not measured anew."""
         return of_whole if len(part) == len(whole) else _describe_traffic(part, resolution_s, workdays)
 
-    services, models, services_by_model = {}, {}, {}
-    for service, part in ((service, trace.of_service(service)) for service in Service):
+    services, services_by_model = {}, {}
+    for service in Service:
+        part = trace.of_service(service)
         if len(part):
-            services[service.label] = describe_part(part, trace, everything)
+            of_service = services[service.label] = describe_part(part, trace, everything)
             services_by_model[service.label] = {
-                name: describe_part(of_model, part, services[service.label])
-                for name, of_model in _by_model(part).items()
+                name: describe_part(of_model, part, of_service) for name, of_model in _by_model(part)
             }
-    for name, part in _by_model(trace).items():
-        models[name] = describe_part(part, trace, everything)
+    models = {name: describe_part(part, trace, everything) for name, part in _by_model(trace)}
     return TraceDescription(trace.name, everything, services, models, services_by_model)
 
 
-def _by_model(trace: Trace) -> dict[str, Trace]:
-    """The requests for each model that has any."""
-    asked = np.unique(trace.model).tolist()
-    return {trace.model_names[model]: trace.take(np.flatnonzero(trace.model == model)) for model in asked}
+def _by_model(trace: Trace) -> Iterator[tuple[str, Trace]]:
+    """The requests for each model that has any, one model at a time: millions of requests fill the memory."""
+    for model in np.flatnonzero(np.bincount(trace.model)).tolist():
+        yield trace.model_names[model], trace.take(np.flatnonzero(trace.model == model))
 
 
 def _describe_traffic(trace: Trace, resolution_s: float, workdays: Workdays) -> TrafficDescription:
