@@ -1,6 +1,6 @@
 """Predicted against measured: TPOT of vLLM runs with fixed concurrency, from sums of measured kernels."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -63,11 +63,10 @@ class PredictedRun:
 
 @dataclass(frozen=True, slots=True)
 class SiliconCheck:
-    """The compared runs, those left out, and the mean TPOT error under other assumptions."""
+    """The compared runs, and those left out."""
 
     compared: Sequence[PredictedRun]
     left_out: Sequence[PredictedRun]
-    otherwise: Mapping[str, float]
 
     @property
     def is_within_target(self) -> bool:
@@ -88,7 +87,6 @@ class SiliconCheck:
             "target_percent": TARGET_PERCENT,
             "is_within_target": self.is_within_target,
             "by_cards": self.by_cards(),
-            "otherwise": dict(self.otherwise),
             "rows": [_row(predicted) for predicted in self.compared],
             "left_out": {
                 "runs": len(self.left_out),
@@ -116,29 +114,29 @@ def check_silicon(tables: Path, ratios: MixedRatios) -> SiliconCheck:
 
     Source: SemiAnalysisAI/InferenceX, benchmarks/70b_fp8_h100_slurm.sh and 70b_fp8_h200_slurm.sh of 2025.
     """
-    runs = read_runs(tables / "aiconfigurator" / "silicon" / "silicon_sample.csv")
-    compared = [run for run in runs if run.model == COMPARED_MODEL]
-    left_out = [run for run in runs if run.model == LEFT_OUT_MODEL]
+    runs = read_runs(tables)
     files = _hardware_files(runs, tables, ratios, KV_BYTES)
-    same_kv = {
-        name: _hardware_files(compared, tables, ratios, dict.fromkeys(KV_BYTES, kv_bytes))
-        for name, kv_bytes in (("KV cache bfloat16 on both", 2), ("KV cache FP8 on both", 1))
-    }
-    otherwise = {
-        **{f"host {host_s * 1000:g} ms": _mean(compared, files, host_s=host_s) for host_s in HOST_S_RANGE},
-        "no mixed-step terms": _mean(compared, files, mixed=0),
-        "mixed-step terms at most": _mean(compared, files, mixed=1),
-        **{name: _mean(compared, others) for name, others in same_kv.items()},
-        "lengths all nominal": _mean(compared, files, shortest_fraction=1.0),
-    }
+    predicted = [_predicted(run, files[_key(run)].profile()) for run in runs]
     return SiliconCheck(
-        [_predicted(run, files[_key(run)].profile()) for run in compared],
-        [_predicted(run, files[_key(run)].profile()) for run in left_out],
-        otherwise,
+        [one for one in predicted if one.run.model == COMPARED_MODEL],
+        [one for one in predicted if one.run.model == LEFT_OUT_MODEL],
     )
 
 
-def read_runs(path: Path) -> list[SiliconRun]:
+def errors_otherwise(tables: Path, ratios: MixedRatios) -> Iterator[tuple[str, float]]:
+    """Mean TPOT errors of the compared runs under other assumptions, one at a time: (assumption, percent)."""
+    runs = [run for run in read_runs(tables) if run.model == COMPARED_MODEL]
+    files = _hardware_files(runs, tables, ratios, KV_BYTES)
+    for host_s in HOST_S_RANGE:
+        yield f"host {host_s * 1000:g} ms", _mean(runs, files, host_s=host_s)
+    yield "no mixed-step terms", _mean(runs, files, mixed=0)
+    yield "mixed-step terms at most", _mean(runs, files, mixed=1)
+    for name, kv_bytes in (("KV cache bfloat16 on both", 2), ("KV cache FP8 on both", 1)):
+        yield name, _mean(runs, _hardware_files(runs, tables, ratios, dict.fromkeys(KV_BYTES, kv_bytes)))
+    yield "lengths all nominal", _mean(runs, files, shortest_fraction=1.0)
+
+
+def read_runs(tables: Path) -> list[SiliconRun]:
     """The vLLM runs of dense Llama models with FP8 weights on Hopper cards.
 
     Raises:
@@ -146,6 +144,7 @@ def read_runs(path: Path) -> list[SiliconRun]:
 
     Source: ai-dynamo/aiconfigurator, systems/silicon_sample.csv.
     """
+    path = tables / "aiconfigurator" / "silicon" / "silicon_sample.csv"
     if not path.is_file():
         raise InputError(f"{path}: no such file; give the folder of measured tables with --data")
     table = pd.read_csv(path)
