@@ -8,13 +8,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import tokenizers
 from tokenizers import models, pre_tokenizers, processors, trainers
 
 from loadgen.errors import InputError
+from loadgen.prompts.synthetic import synthetic_prompts
 from loadgen.prompts.tokenizer import Overhead, Tokenizer, WordTokenizer, open_tokenizer
 from loadgen.prompts.words import MADE_UP_WORDS
+from loadgen.trace import make_trace
 from testbed.tiny_model import make_tiny_model
 
 ROOT = Path(__file__).parents[3]
@@ -85,6 +88,16 @@ def test_what_the_server_adds_is_the_mark_for_completions_and_the_template_for_c
     before, after = "<s><|start|>user\n", "<|stop|>\n<|start|>assistant\n"
     counts = [len(model.encode(text, add_special_tokens=False)) for text in (before, after)]
     assert [opened.chat.before_tokens, opened.chat.after_tokens] == counts == [7, 13]
+
+
+def test_a_prompt_has_its_tokens_with_all_that_the_server_adds(tmp_path: Path) -> None:
+    model = save_model(tmp_path, chat_template=CHATML)
+    lengths = list(range(22, 200))
+    trace = make_trace("t", np.arange(178.0), lengths, [1] * 178, duration_s=178.0, service=np.arange(178) % 2)
+    texts = list(synthetic_prompts(open_tokenizer(str(tmp_path))).texts(trace, range(178), seed=1))
+    chats = [f"<|start|>user\n{text}<|stop|>\n<|start|>assistant\n" for text in texts[0::2]]
+    assert [len(model.encode(chat, add_special_tokens=False)) for chat in chats] == lengths[0::2]
+    assert [len(model.encode(text)) for text in texts[1::2]] == lengths[1::2]
 
 
 def test_of_several_templates_the_default_one_counts(tmp_path: Path) -> None:
