@@ -6,6 +6,7 @@ from typing import Annotated, Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 
 from loadgen.errors import InputError
 
@@ -63,9 +64,9 @@ def parse(model: type[Model], values: Mapping[str, Any], where: str, folder: Pat
 def _describe(error: ValidationError, model: type[BaseModel], values: Mapping[str, Any]) -> str:
     """Say the first problem of a validation in one line, with the known keys where one is unknown."""
     # A misspelt key is both unknown and missing: the first says more.
-    problems = sorted(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
+    problems = sorted(_own_problems(error), key=lambda problem: problem["type"] != "extra_forbidden")
     first = problems[0]
-    place = ".".join(_written_path(first["loc"], values, first["type"] == "missing")) or "(top level)"
+    place = ".".join(_written_path(first["loc"], values, first["type"] == "missing"))
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     if first["type"] == "extra_forbidden":
         known = _known_keys(model, first["loc"][:-1])
@@ -78,7 +79,15 @@ def _describe(error: ValidationError, model: type[BaseModel], values: Mapping[st
         return f"key '{place}.{tag}' is missing; add it{more}"
     message = first["msg"].removeprefix("Value error, ")
     got = "" if first["type"] == "value_error" else f", got {_shortened(repr(first['input']))}"
-    return f"'{place}': {message[0].lower()}{message[1:]}{got}{more}"
+    where = f"'{place}': " if place else ""
+    return f"{where}{message[0].lower()}{message[1:]}{got}{more}"
+
+
+def _own_problems(error: ValidationError) -> list[ErrorDetails]:
+    """The problems without those that only follow: a list is called too short when its items were wrong."""
+    problems = error.errors()
+    inner = {problem["loc"][:depth] for problem in problems for depth in range(len(problem["loc"]))}
+    return [problem for problem in problems if problem["type"] != "too_short" or problem["loc"] not in inner]
 
 
 def _shortened(text: str, longest: int = 200) -> str:

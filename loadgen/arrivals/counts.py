@@ -103,8 +103,8 @@ def _whole_counts(process: CountArrivals, start_s: float, end_s: float) -> NDArr
     if unknown.any():
         if process.missing == "error":
             raise ValueError(
-                f"{unknown.sum()} counts are missing, the first in bin {int(np.argmax(unknown))}; set missing to "
-                "zero or interpolate"
+                f"missing counts: {unknown.sum()}, the first in bin {int(np.argmax(unknown))}; set missing to zero or "
+                "interpolate"
             )
         if process.missing == "interpolate" and not unknown.all():
             counts[unknown] = np.interp(np.flatnonzero(unknown), np.flatnonzero(~unknown), counts[~unknown])

@@ -63,7 +63,7 @@ def test_a_factor_keeps_the_total_by_rounding_what_has_been_reached() -> None:
 
 def test_missing_counts_are_refused_or_filled_as_asked() -> None:
     requests = [None, 10, None, None, 40, None]
-    with pytest.raises(ValueError, match="4 counts are missing, the first in bin 0; set missing to zero or"):
+    with pytest.raises(ValueError, match="missing counts: 4, the first in bin 0; set missing to zero or"):
         expected_counts(counts(requests), 0, 60)
     assert drawn_per_bin(counts(requests, missing="zero"), 0, 60) == [0, 10, 0, 0, 40, 0]
     assert drawn_per_bin(counts(requests, missing="interpolate"), 0, 60) == [10, 10, 20, 30, 40, 40]
@@ -132,7 +132,7 @@ def test_forty_days_of_burstgpt_are_met_hour_by_hour(alpha: float) -> None:
 def test_gaps_of_a_production_recording_are_told_and_filled() -> None:
     keys: dict[str, Any] = {"file": "m-small_total_rate_10min.csv", "factor": 0.01}
     folder, fortnight_s = TRACES / "servegen_rates", 14 * 86_400
-    with pytest.raises(ValueError, match="37 counts are missing"):
+    with pytest.raises(ValueError, match="missing counts: 37, the first in"):
         expected_counts(read(folder, **keys), 0, fortnight_s)
     zero, filled = (
         expected_counts(read(folder, **keys, missing=missing), 0, fortnight_s) for missing in ("zero", "interpolate")

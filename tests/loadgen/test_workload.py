@@ -241,7 +241,7 @@ def test_sessions_of_two_streams_and_single_requests_are_told_apart() -> None:
     ("change", "message"),
     [
         ({"rate": 3}, r"unknown key 'streams.0.arrivals.rate'; known keys: alpha, beta_s, bursts, process, rate_per_s"),
-        ({"beta_s": 1}, "'streams.0.arrivals': give either rate_per_s or beta_s"),
+        ({"beta_s": 1}, "'streams.0.arrivals': give either rate_per_s or beta_s$"),
         ({"alpha": 0}, r"'streams.0.arrivals.alpha': input should be greater than 0, got 0"),
         ({"rate_per_s": float("nan")}, "input should be a finite number"),
         ({"rate_per_s": 1e9}, "about 1e[+]12 requests are due; want at most 1e[+]08"),
@@ -268,6 +268,11 @@ def test_sessions_of_two_streams_and_single_requests_are_told_apart() -> None:
             "unknown key 'streams.0.arrivals.alpha.points.0.at'; known keys: at_s, value",
         ),
         ({"alpha": {"interpolation": "steps", "points": [{"value": 1}]}}, "alpha.points.0.at_s' is missing"),
+        ({"bursts": [{"after_requests": 9}]}, r"key 'streams.0.arrivals.bursts.0.kind' is missing"),
+        (
+            {"bursts": [{"kind": "rate", "faktor": 9}]},
+            r"unknown key 'streams.0.arrivals.bursts.0.faktor'; known keys: after_requests, duration_s, factor, kind",
+        ),
     ],
 )
 def test_a_wrong_process_is_refused_with_the_place_and_the_reason(change: dict[str, Any], message: str) -> None:
