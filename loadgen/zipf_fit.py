@@ -29,11 +29,9 @@ class ZipfFit:
     def cumulative(self, lengths: NDArray[np.integer]) -> NDArray[np.float64]:
         """The probability of at most each length, f64[n]."""
         steps = np.floor_divide(np.minimum(lengths, self.high) - self.low, self.step)
-        share = _power_sums(self.theta, self.low, self.step, np.maximum(steps, 0)) / np.exp(self._log_total())
+        total = np.exp(_log_total(self.theta, self.low, self.high, self.step, self.is_clipped))
+        share = _power_sums(self.theta, self.low, self.step, np.maximum(steps, 0)) / total
         return np.where(lengths < self.low, 0.0, np.where(lengths >= self.high, 1.0, share))
-
-    def _log_total(self) -> float:
-        return _log_total(self.theta, self.low, self.high, self.step, self.is_clipped)
 
 
 def fit_zipf(lengths: NDArray[np.integer], counts: NDArray[np.integer]) -> ZipfFit | None:

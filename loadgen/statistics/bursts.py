@@ -7,10 +7,8 @@ from numpy.typing import NDArray
 from scipy.special import pdtrc
 
 from loadgen.statistics.spread import Spread, spread
-from loadgen.statistics.timeline import bin_counts
+from loadgen.statistics.timeline import DAY_S, HOUR_S, MINUTE_S, bin_counts
 
-_HOUR_S = 3600.0
-_MINUTE_S = 60.0
 _JUMP = 2  # times the level before
 _GREAT_JUMP = 5
 _LEVEL_MINUTES = 10
@@ -94,8 +92,8 @@ class Bursts:
 
 def find_bursts(arrival_s: NDArray[np.float64], duration_s: float) -> Bursts:
     """Find the bursts by the hour and by the minute."""
-    by_hour = bin_counts(arrival_s, duration_s, _HOUR_S)
-    by_minute = bin_counts(arrival_s, duration_s, _MINUTE_S)
+    by_hour = bin_counts(arrival_s, duration_s, HOUR_S)
+    by_minute = bin_counts(arrival_s, duration_s, MINUTE_S)
     requests, hours = int(by_hour.sum()), len(by_hour)
     busiest = np.sort(by_hour)[hours - round(hours * _BUSIEST) :] if hours >= _LEAST_HOURS else None
     return Bursts(
@@ -117,7 +115,7 @@ def _hourly_bursts(requests: NDArray[np.int64]) -> BurstCount:
     ends = np.append(np.flatnonzero(is_down), len(requests))
     found = [(onset, int(ends[np.searchsorted(ends, onset, side="right")])) for onset in onsets.tolist()]
     levels = [float(requests[onset - 1]) for onset, _ in found]
-    return _burst_count(_HOUR_S, threshold, requests, found, levels)
+    return _burst_count(HOUR_S, threshold, requests, found, levels)
 
 
 def _minute_bursts(requests: NDArray[np.int64]) -> BurstCount:
@@ -131,7 +129,7 @@ def _minute_bursts(requests: NDArray[np.int64]) -> BurstCount:
     for onset in onsets.tolist():
         if not found or onset >= found[-1][1]:
             found.append((onset, _first_at_most(requests, onset, max(_JUMP * float(level[onset]), mean))))
-    return _burst_count(_MINUTE_S, mean, requests, found, [float(level[onset]) for onset, _ in found])
+    return _burst_count(MINUTE_S, mean, requests, found, [float(level[onset]) for onset, _ in found])
 
 
 def _first_at_most(requests: NDArray[np.int64], start: int, level: float) -> int:
@@ -168,7 +166,7 @@ def _burst_count(
         threshold_requests=threshold_requests,
         onsets=len(bursts),
         onsets_above_5x=sum(burst.growth is None or burst.growth > _GREAT_JUMP for burst in bursts),
-        per_day=len(bursts) / (len(requests) * bin_s / 86_400),
+        per_day=len(bursts) / (len(requests) * bin_s / DAY_S),
         length_s=spread([burst.length_s for burst in bursts]) if bursts else None,
         requests_fraction=sum(burst.requests for burst in bursts) / max(1, int(total[-1])),
         largest=tuple(sorted(largest, key=lambda burst: burst.start_s)),

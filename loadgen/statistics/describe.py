@@ -16,12 +16,12 @@ from loadgen.statistics.elapsed import describe_elapsed
 from loadgen.statistics.failures import find_failure_outliers
 from loadgen.statistics.gaps import describe_gaps
 from loadgen.statistics.periodicity import measure_periodicity
-from loadgen.statistics.timeline import busy_bin_counts, draw_timeline
+from loadgen.statistics.timeline import DAY_S, busy_bin_counts, draw_timeline
 from loadgen.statistics.token_lengths import describe_lengths, relate_lengths
 from loadgen.trace import Service, Trace
 
 _PEAK_BIN_S = 10.0
-_LONGEST_S = 20 * 366 * 86_400.0
+_LONGEST_S = 20 * 366 * DAY_S
 
 
 def describe(trace: Trace) -> TraceDescription:

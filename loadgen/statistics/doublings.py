@@ -6,9 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import bdtrc
 
-from loadgen.statistics.timeline import bin_counts, complete_bins
+from loadgen.statistics.timeline import DAY_S, MINUTE_S, bin_counts, complete_bins
 
-DAY_S = 86_400.0
 _WEEK_DAYS = 7
 _CHANCE = 1e-3
 
@@ -86,8 +85,8 @@ def count_doublings(arrival_s: NDArray[np.float64], duration_s: float, workdays:
     return Doublings(
         workdays=int(np.count_nonzero(workdays.is_workday)),
         weekend_known=workdays.weekend_known,
-        within_5_min=_count_doublings(arrival_s, duration_s, 300.0, workdays.is_workday),
-        within_10_min=_count_doublings(arrival_s, duration_s, 600.0, workdays.is_workday),
+        within_5_min=_count_doublings(arrival_s, duration_s, 5 * MINUTE_S, workdays.is_workday),
+        within_10_min=_count_doublings(arrival_s, duration_s, 10 * MINUTE_S, workdays.is_workday),
     )
 
 

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import bdtrc
 
-_DAY_S = 86_400.0
-_HOUR_S = 3600.0
+from loadgen.statistics.timeline import DAY_S, HOUR_S
+
 _CHANCE = 0.01  # of one false outlier among all periods
 _EXCESS = 2  # times the usual rate; less is significant in a long trace, and no outlier
 _WORST = 20
@@ -60,7 +60,7 @@ class Failures:
 
 def find_failure_outliers(arrival_s: NDArray[np.float64], is_failure: NDArray[np.bool_]) -> Failures:
     """Find the days and hours in which far more requests failed than usual."""
-    return Failures(by_day=_outliers(arrival_s, is_failure, _DAY_S), by_hour=_outliers(arrival_s, is_failure, _HOUR_S))
+    return Failures(by_day=_outliers(arrival_s, is_failure, DAY_S), by_hour=_outliers(arrival_s, is_failure, HOUR_S))
 
 
 def _outliers(arrival_s: NDArray[np.float64], is_failure: NDArray[np.bool_], period_s: float) -> FailureOutliers | None:

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from loadgen.statistics.timeline import bin_counts
+from loadgen.statistics.timeline import HOUR_S, bin_counts
 
-HOUR_S = 3600.0
 _DAY_H = 24
 _WEEK_H = 168
 

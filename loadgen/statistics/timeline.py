@@ -7,7 +7,9 @@ from numpy.typing import NDArray
 
 from loadgen.trace import Trace
 
-_BINS_S = (1.0, 10.0, 60.0, 600.0, 3600.0, 21_600.0, 86_400.0)
+MINUTE_S, HOUR_S, DAY_S = 60.0, 3600.0, 86_400.0
+
+_BINS_S = (1.0, 10.0, MINUTE_S, 10 * MINUTE_S, HOUR_S, 6 * HOUR_S, DAY_S)
 _MOST_BINS = 3000
 
 # A recording of 0.3 s holds three bins of 0.1 s, though 0.3 / 0.1 is 2.9999999999999996.
