@@ -10,12 +10,14 @@ import pyarrow.parquet as pq
 
 from loadgen.errors import InputError
 from loadgen.prefix import PrefixBlocks
+from loadgen.strict_config import StrictModel, parse
 from loadgen.trace import COLUMNS, OPTIONAL_COLUMNS, SERVICE_LABELS, Trace, make_trace
 
 _METADATA_KEY = b"burstscale.trace"
 _FORMAT_VERSION = 2
 _READABLE_VERSIONS = (1, 2)  # 1 had no optional columns
 _PREFIX_COLUMN = "prefix_blocks"
+_BLOCKS_TYPE = pa.large_list(pa.int64())
 
 
 def save_trace(trace: Trace, path: Path) -> None:
@@ -47,45 +49,77 @@ def save_trace(trace: Trace, path: Path) -> None:
         raise InputError(f"{path}: cannot be written ({error.strerror}); check the folder") from error
 
 
+class _About(StrictModel):
+    """What the metadata of a trace file say.
+
+    Attributes:
+        services: their names by the values of the column.
+        prefix_block_tokens: as in `PrefixBlocks`; None = the trace has none.
+    """
+
+    format_version: int
+    name: str
+    duration_s: float
+    model_names: tuple[str, ...]
+    services: tuple[str, ...]
+    prefix_block_tokens: int | None = None
+
+
 def load_trace(path: Path) -> Trace:
     """Read a trace that `save_trace` wrote, exactly as it was.
 
     Raises:
-        InputError: the file is unreadable, not Parquet, of another origin, or of a later format version.
+        InputError: the file is unreadable, not Parquet, damaged, of another origin, or of a later format version.
     """
     try:
         table = pq.read_table(path)
-    except (OSError, pa.ArrowInvalid) as error:
+        names = table.column_names
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read as Parquet ({str(error).splitlines()[0]})") from error
     metadata = (table.schema.metadata or {}).get(_METADATA_KEY)
     if metadata is None:
         raise InputError(
-            f"{path}: is Parquet but no trace (columns: {', '.join(table.column_names)}); "
+            f"{path}: is Parquet but no trace (columns: {', '.join(names)}); "
             "a trace file is made by `burstscale trace convert` or `trace make`"
         )
-    about = json.loads(metadata)
-    if about["format_version"] not in _READABLE_VERSIONS:
-        raise InputError(
-            f"{path}: has trace format version {about['format_version']}, this program reads up to version "
-            f"{_FORMAT_VERSION}; convert the trace again from its source"
-        )
-    missing = [column for column in COLUMNS if column not in table.column_names]
-    if missing:
-        raise InputError(f"{path}: column '{missing[0]}' is missing; it was changed after `burstscale` wrote it")
-    present = [*COLUMNS, *(column for column in OPTIONAL_COLUMNS if column in table.column_names)]
+    about = _read_about(path, metadata)
+    present = [*COLUMNS, *(column for column in OPTIONAL_COLUMNS if column in names)]
+    for column in present:
+        type_ = pa.from_numpy_dtype(np.dtype((COLUMNS | OPTIONAL_COLUMNS)[column]))
+        if column not in names or table.schema.field(column).type != type_ or table[column].null_count:
+            raise InputError(
+                f"{path}: column '{column}' is no whole column of {type_}; it was changed after `burstscale` wrote it"
+            )
     return make_trace(
-        about["name"],
-        duration_s=about["duration_s"],
-        model_names=tuple(about["model_names"]),
-        prefix=_prefix_blocks(table, about),
+        about.name,
+        duration_s=about.duration_s,
+        model_names=about.model_names,
+        prefix=_prefix_blocks(path, table, about.prefix_block_tokens),
         **{column: table[column].to_numpy() for column in present},
     )
 
 
-def _prefix_blocks(table: Any, about: dict[str, Any]) -> PrefixBlocks | None:
-    if "prefix_block_tokens" not in about:
+def _read_about(path: Path, metadata: bytes) -> _About:
+    """The metadata, of a version that is known."""
+    try:
+        values = json.loads(metadata)
+    except ValueError as error:
+        raise InputError(f"{path}: its metadata are damaged ({error}); make or convert the trace again") from error
+    version = values.get("format_version") if isinstance(values, dict) else None
+    if version not in _READABLE_VERSIONS:
+        raise InputError(
+            f"{path}: has trace format version {version}, this program reads up to version {_FORMAT_VERSION}; "
+            "convert the trace again from its source"
+        )
+    return parse(_About, values, str(path))
+
+
+def _prefix_blocks(path: Path, table: Any, block_tokens: int | None) -> PrefixBlocks | None:
+    if block_tokens is None:
         return None
+    if _PREFIX_COLUMN not in table.column_names or table.schema.field(_PREFIX_COLUMN).type != _BLOCKS_TYPE:
+        raise InputError(f"{path}: column '{_PREFIX_COLUMN}' is missing; it was changed after `burstscale` wrote it")
     lists = table[_PREFIX_COLUMN].combine_chunks()
     counts = lists.value_lengths().to_numpy()
     first = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    return PrefixBlocks(about["prefix_block_tokens"], first, lists.flatten().to_numpy())
+    return PrefixBlocks(block_tokens, first, lists.flatten().to_numpy())

@@ -1,6 +1,8 @@
 """Traces keep their requests through cutting, speeding up and saving."""
 
 import itertools
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -212,6 +214,56 @@ def test_a_trace_of_a_later_format_version_is_refused(tmp_path: Path) -> None:
     }
     pq.write_table(table.replace_schema_metadata(metadata), path)
     with pytest.raises(InputError, match="trace format version 9, this program reads up to version 2"):
+        load_trace(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda table: table.drop_columns(["model"]), "column 'model' is no whole column of int16"),
+        (lambda table: table.append_column("model", table["model"]), "cannot be read as Parquet"),
+        (
+            lambda table: table.set_column(1, "prompt_tokens", pa.array(["a"] * 5)),
+            "'prompt_tokens' is no whole column of int32",
+        ),
+        (
+            lambda table: table.set_column(0, "arrival_s", pa.array([0.0, None] * 2 + [1.0])),
+            "'arrival_s' is no whole column",
+        ),
+        (lambda table: table.drop_columns(["prefix_blocks"]), "column 'prefix_blocks' is missing"),
+        (lambda table: with_metadata(table, b'"name"', b'"nome"'), "unknown key 'nome'; known keys: duration_s"),
+        (lambda table: with_metadata(table, b"{", b"["), "its metadata are damaged"),
+    ],
+)
+def test_a_trace_that_was_changed_after_it_was_written_is_refused(
+    tmp_path: Path, change: Callable[[pa.Table], pa.Table], message: str
+) -> None:
+    path = tmp_path / "trace.parquet"
+    save_trace(replace(small_trace(), prefix=PrefixBlocks(512, np.arange(6), np.arange(5))), path)
+    pq.write_table(change(pq.read_table(path)), path)
+    with pytest.raises(InputError, match=message):
+        load_trace(path)
+
+
+def with_metadata(table: pa.Table, old: bytes, new: bytes) -> pa.Table:
+    """The table with its metadata changed."""
+    return table.replace_schema_metadata({key: value.replace(old, new) for key, value in table.schema.metadata.items()})
+
+
+@given(st.integers(0, 2**32), st.sampled_from(["cut", "change"]))
+def test_a_damaged_trace_file_is_refused_or_still_a_trace(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, damage: str
+) -> None:
+    path = tmp_path_factory.mktemp("damaged") / "trace.parquet"
+    save_trace(small_trace(), path)
+    data = bytearray(path.read_bytes())
+    place = np.random.default_rng(seed).integers(len(data))
+    if damage == "cut":
+        del data[place:]
+    else:
+        data[place] ^= 0xFF
+    path.write_bytes(data)
+    with suppress(InputError):
         load_trace(path)
 
 
