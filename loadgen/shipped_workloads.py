@@ -27,6 +27,11 @@ def find_workload(name_or_path: str | Path) -> Path:
     return shipped[text]
 
 
+def is_workload(given: Path) -> bool:
+    """Whether this stands for a workload model, not for a trace file: by its ending, or as the name of a shipped one."""
+    return given.suffix in (".yaml", ".yml") or (str(given) in shipped_workloads() and not given.exists())
+
+
 def workload_summary(path: Path) -> str:
     """The first sentence of the comment that opens a workload model's file; empty where there is none."""
     comment = []

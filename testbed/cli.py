@@ -41,7 +41,12 @@ app.command("validate")(validate_command)
 console = Console()
 
 ExperimentFile = Annotated[Path, typer.Argument(help="Experiment file, such as configs/experiments/quickstart.yaml.")]
-TracePath = Annotated[Path | None, typer.Option("--trace", help="Replay this trace in place of the file's traffic.")]
+TracePath = Annotated[
+    Path | None,
+    typer.Option(
+        "--trace", help="In place of the file's traffic: a trace, or a workload model (a YAML, a shipped name)."
+    ),
+]
 PolicyName = Annotated[str | None, typer.Option("--policy", help="Another policy; see `burstscale policies`.")]
 Seed = Annotated[int | None, typer.Option(min=0, help="Seed of everything random.")]
 ServeFile = Annotated[Path | None, typer.Option("--serve", help="Another Serve config file.")]
@@ -65,7 +70,7 @@ def simulate_command(
     from testbed.simulate import simulate_experiment
 
     selection = {"limit_s": limit_s, "rate_factor": rate_factor, "speed": speed}
-    overrides = Overrides(trace=trace, serve=serve, selection=selection, policy=policy, seed=seed)
+    overrides = Overrides(traffic=trace, serve=serve, selection=selection, policy=policy, seed=seed)
     resolved = load_experiment(experiment, overrides)
     with TerminalProgress(console, "simulating") as progress:
         folder = simulate_experiment(resolved, out, progress.update)
@@ -89,7 +94,7 @@ def run_command(
     from testbed.live import run_experiment
 
     selection = {"limit_s": limit_s, "rate_factor": rate_factor, "speed": speed}
-    overrides = Overrides(trace=trace, serve=serve, selection=selection, policy=policy, seed=seed)
+    overrides = Overrides(traffic=trace, serve=serve, selection=selection, policy=policy, seed=seed)
     resolved = load_experiment(experiment, overrides)
     with TerminalProgress(console, "starting") as progress:
         folder = run_experiment(resolved, out, progress)
@@ -98,7 +103,7 @@ def run_command(
 
 @app.command("load")
 def load_command(
-    traffic: Annotated[Path, typer.Argument(help="A trace, or a workload model's YAML.")],
+    traffic: Annotated[Path, typer.Argument(help="A trace, or a workload model (a YAML, a shipped name).")],
     url: Annotated[str, typer.Option(help="Server with an OpenAI-compatible API, such as http://127.0.0.1:8000.")],
     model: Annotated[str, typer.Option(help="Model to ask for.")],
     out: OutFolder,

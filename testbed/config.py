@@ -20,6 +20,7 @@ from loadgen.formats.detect import read_trace
 from loadgen.prompts.source import PromptSettings
 from loadgen.prompts.tokenizer import WORDS
 from loadgen.selection import Selection, select, with_options
+from loadgen.shipped_workloads import find_workload, is_workload, shipped_workloads
 from loadgen.strict_config import StrictModel, parse, read_yaml
 from loadgen.trace import Trace
 from loadgen.workload import WorkloadModel, draw_trace, read_workload_model
@@ -39,7 +40,7 @@ class WorkloadSettings(Selection):
 
     Attributes:
         trace: a trace in a known format (detected by its header unless `format` names it).
-        model: a workload model, or its file; it is drawn with the experiment's seed.
+        model: a workload model, its file, or the name of a shipped one; it is drawn with the experiment's seed.
         prompts: the texts that a live run sends; a simulated one needs none.
     """
 
@@ -87,10 +88,11 @@ class Overrides:
     """What the command line replaces in an experiment file; None = as the file says. Paths as the shell gave them.
 
     Attributes:
+        traffic: a trace, or a workload model: its file or the name of a shipped one.
         selection: by key of `Selection`.
     """
 
-    trace: Path | None = None
+    traffic: Path | None = None
     serve: Path | None = None
     selection: Mapping[str, object] = field(default_factory=dict)
     policy: str | None = None
@@ -183,12 +185,15 @@ def _read_app(config: ExperimentConfig, folder: Path, override: Path | None) -> 
 def _resolve_workload(workload: WorkloadSettings, folder: Path, overrides: Overrides) -> WorkloadSettings:
     """Apply the overrides; make the trace's path absolute; read the model's file."""
     trace, model = workload.trace, workload.model
-    if overrides.trace is not None:
-        trace, model = overrides.trace.absolute(), None
+    if overrides.traffic is not None:
+        if is_workload(overrides.traffic):
+            trace, model = None, read_workload_model(find_workload(overrides.traffic))
+        else:
+            trace, model = overrides.traffic.absolute(), None
     elif trace is not None:
         trace = (folder / trace).absolute()
     if isinstance(model, Path):
-        model = read_workload_model(folder / model)
+        model = read_workload_model(shipped_workloads().get(str(model), folder / model))
     return with_options(workload, overrides.selection).model_copy(update={"trace": trace, "model": model})
 
 

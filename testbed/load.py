@@ -10,6 +10,7 @@ from loadgen.formats.detect import read_trace
 from loadgen.prompts.source import PromptSettings, open_prompts
 from loadgen.replay import ReplayProgress, replay
 from loadgen.selection import Selection, select
+from loadgen.shipped_workloads import find_workload, is_workload
 from loadgen.target import Target, probe
 from loadgen.trace import SERVICE_LABELS, Trace
 from loadgen.workload import draw_trace, read_workload_model
@@ -79,9 +80,9 @@ def load_server(traffic: Path, settings: LoadSettings, out: Path, progress: Term
 
 def _read_traffic(path: Path, settings: LoadSettings) -> Trace:
     """Read the trace or draw the model, and take the part of it that is selected."""
-    if path.suffix in (".yaml", ".yml"):
+    if is_workload(path):
         rng = np.random.default_rng(np.random.SeedSequence(settings.seed, spawn_key=(0,)))
-        trace = draw_trace(read_workload_model(path), rng)
+        trace = draw_trace(read_workload_model(find_workload(path)), rng)
     else:
         trace = read_trace(path)
     rng = np.random.default_rng(np.random.SeedSequence(settings.seed, spawn_key=(2,)))

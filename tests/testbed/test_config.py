@@ -1,4 +1,4 @@
-"""An experiment's prompts are resolved with the file that names them, and counted as its engine counts."""
+"""An experiment's traffic and prompts are resolved with the file that names them."""
 
 from pathlib import Path
 from typing import Any
@@ -75,3 +75,17 @@ def test_vllm_counts_with_the_tokenizer_of_its_model(tmp_path: Path, monkeypatch
 def test_an_unknown_key_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"unknown key 'workload\.prompts\.file'; known keys: source, tokenizer"):
         load_experiment(experiment(tmp_path, {"file": "x"}), Overrides())
+
+
+def test_a_shipped_workload_is_named_in_the_file_or_in_place_of_its_trace(tmp_path: Path) -> None:
+    path = experiment(tmp_path, None)
+    values = yaml.safe_load(path.read_text())
+    traces = []
+    for workload, traffic in (({"model": "burst_demo"}, None), ({"trace": "no.csv"}, Path("burst_demo"))):
+        values["workload"] = workload
+        path.write_text(yaml.safe_dump(values))
+        traces.append(load_workload(load_experiment(path, Overrides(traffic=traffic))))
+    assert len(traces[0]) > 100
+    assert traces[0].arrival_s.tolist() == traces[1].arrival_s.tolist()
+    with pytest.raises(InputError, match=r"no\.csv"):
+        load_workload(load_experiment(path, Overrides()))

@@ -17,7 +17,7 @@ FILES = sorted(CONFIGS.rglob("*.yaml"))
 def test_a_shipped_configuration_is_valid(path: Path) -> None:
     match path.parent.name:
         case "experiments":
-            experiment = load_experiment(path, Overrides(trace=Path("trace.csv")))
+            experiment = load_experiment(path, Overrides(traffic=Path("trace.csv")))
             assert experiment.config.name
         case "serve":
             app, address = read_serve_file(path)
