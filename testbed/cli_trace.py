@@ -24,6 +24,8 @@ from testbed.cli_selection import (
 trace_app = typer.Typer(name="trace", help="Fetch, describe, make, fit and convert traces.", no_args_is_help=True)
 trace_app.command("fetch")(fetch_command)
 console = Console()
+# Nothing of it reaches a file or a pipe that takes the output.
+_progress = Console(stderr=True)
 
 OutFile = Annotated[Path, typer.Option("-o", "--out", help="New Parquet file.")]
 
@@ -39,20 +41,33 @@ def describe_command(
     service: ServiceName = None,
     model: ModelName = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    html: Annotated[
+        Path | None, typer.Option(help="New file for a page with every figure as numbers and plots.")
+    ] = None,
 ) -> None:
     """Say what is in a trace, or in a part of it: requests, tokens, failures, rates, burstiness."""
     from loadgen.selection import Selection, select, with_options
     from loadgen.statistics.describe import describe
+    from testbed.report.trace_page import name_source, write_trace_page
     from testbed.trace_table import description_table
 
+    if html is not None:
+        _check_new(html, "--html")
     options = {"start_s": start_s, "limit_s": limit_s, "service": service, "model_name": model}
     selection = with_options(Selection(), options)
-    trace = select(read_files(paths, format, as_service, on_error), selection, np.random.default_rng(0))
-    description = describe(trace)
+    with _progress.status("reading the trace") as status:
+        trace = select(read_files(paths, format, as_service, on_error), selection, np.random.default_rng(0))
+        status.update(f"measuring {len(trace):,} requests")
+        description = describe(trace)
+        if html is not None:
+            status.update("drawing the page")
+            write_trace_page(description, html, name_source(paths, options))
     if as_json:
         print(description.json_text())
     else:
         console.print(description_table(description))
+    if html is not None:
+        (_progress if as_json else console).print(f"page: {html}", soft_wrap=True, highlight=False)
 
 
 @trace_app.command("make")
@@ -151,11 +166,11 @@ def convert_command(
     console.print(f"{out}: {len(trace)} requests in {trace.duration_s:g} s", soft_wrap=True)
 
 
-def _check_new(out: Path) -> None:
+def _check_new(out: Path, option: str = "-o") -> None:
     """Refuse to overwrite a file, and a folder that does not exist, before any work is done."""
     from loadgen.errors import InputError
 
     if out.exists():
-        raise InputError(f"{out}: exists already; give -o a new file")
+        raise InputError(f"{out}: exists already; give {option} a new file")
     if not out.parent.is_dir():
-        raise InputError(f"{out}: its folder does not exist; make it first or give another -o")
+        raise InputError(f"{out}: its folder does not exist; make it first or give another {option}")

@@ -73,3 +73,9 @@ def until_end(starts_s: Floats, values: Floats, end_s: float) -> tuple[Floats, F
     if not len(starts_s):
         return starts_s, values
     return np.append(starts_s, max(end_s, float(starts_s[-1]))), np.append(values, values[-1])
+
+
+def steps_of_bins(label: str, colour: str, shape: Shape, values: Floats, bin_s: float, end_s: float) -> Series:
+    """Values of bins from 0 on as steps. The last one counts as whole, or a sliver of it would look like a burst."""
+    starts_s = np.arange(len(values), dtype=np.float64) * bin_s
+    return Series(label, colour, shape, *until_end(starts_s, values, end_s), bin_s)

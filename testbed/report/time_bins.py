@@ -78,6 +78,11 @@ def instant(time_s: float) -> str:
     return f"day {days + 1}, {hours}:{minutes:02d}"
 
 
+def moment(time_s: float, duration_s: float) -> str:
+    """An instant of a recording of that length: with its day where there are several, on the first one too."""
+    return instant(time_s) if duration_s <= DAY_S or time_s >= DAY_S else f"day 1, {instant(time_s + DAY_S)[7:]}"
+
+
 def length(duration_s: float) -> str:
     """A length in one unit: '12 s', '4.5 min', '3.2 h', '121 days'."""
     if duration_s < 2 * MINUTE_S:

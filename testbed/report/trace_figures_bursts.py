@@ -10,7 +10,7 @@ from loadgen.statistics.doublings import DoublingCount
 from testbed.report import palette
 from testbed.report.charts import Absent, Axis, Chart, Layer, Mark, NumberTable, Section, length_axis, make_section
 from testbed.report.number_text import NOTHING, percent, quantity
-from testbed.report.time_bins import instant, length
+from testbed.report.time_bins import length, moment
 
 LARGEST = 5
 
@@ -136,5 +136,13 @@ def _largest_table(description: TraceDescription) -> NumberTable:
         bursts = main_bursts(traffic)
         for burst in () if bursts is None else sorted(bursts.largest, key=lambda each: -each.requests)[:LARGEST]:
             growth = "from nothing" if burst.growth is None else f"{quantity(burst.growth)}x"
-            rows.append((label, instant(burst.start_s), length(burst.length_s), f"{burst.requests:,}", growth))
+            rows.append(
+                (
+                    label,
+                    moment(burst.start_s, traffic.duration_s),
+                    length(burst.length_s),
+                    f"{burst.requests:,}",
+                    growth,
+                )
+            )
     return NumberTable(("", "begins", "lasts", "requests", "growth at its onset"), tuple(rows))

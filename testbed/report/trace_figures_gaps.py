@@ -10,6 +10,9 @@ from testbed.report.charts import Absent, Axis, Chart, Layer, Mark, NumberTable,
 from testbed.report.number_text import NOTHING, latency, percent, quantity
 from testbed.report.time_bins import length
 
+# A finer tick is that of the numbers, not of a clock.
+LEAST_RESOLUTION_S = 1e-6
+
 
 def gap_section(description: TraceDescription) -> Section:
     """How arrivals are spaced: the fits in numbers, QQ plots, Fano factors."""
@@ -46,7 +49,9 @@ def _quantile_chart(label: str, traffic: TrafficDescription) -> Chart | Absent:
         return Absent(title, "the times are too coarse to show the shape of the gaps")
     low, high = max(float(values.min()), float(values.max()) / 1e8), float(values.max())
     ends = np.array([low, high])
-    tick = f" Times are recorded to {length(gaps.resolution_s)}; gaps of 0 are not drawn." if gaps.resolution_s else ""
+    tick = ""
+    if gaps.resolution_s >= LEAST_RESOLUTION_S:
+        tick = f" Times are recorded to {latency(gaps.resolution_s)}; gaps of 0 are not drawn."
     return Chart(
         key=f"quantiles-{label}",
         title=title,
@@ -64,16 +69,14 @@ def _fit_table(description: TraceDescription) -> NumberTable:
         "", "windows", "KS distance", "pass the KS test", "alpha median (range)", "beta median", "CV median",
         "alpha moves by (by chance)",
     )  # fmt: skip
-    return NumberTable(columns, tuple(_fit_row(label, traffic) for label, traffic in description.services.items()))
+    rows = tuple(_fit_row(label, traffic) for label, traffic in description.services.items())
+    return NumberTable(columns, tuple(row for row in rows if row))
 
 
 def _fit_row(label: str, traffic: TrafficDescription) -> tuple[str, ...]:
-    gaps = traffic.gaps
-    if gaps is None:
-        return (label, *(NOTHING,) * 7)
-    fits = gaps.by_window
+    fits = None if traffic.gaps is None else traffic.gaps.by_window
     if fits is None:
-        return (label, "0", *(NOTHING,) * 6)
+        return ()
     drift = NOTHING
     if fits.drift is not None:
         drift = f"{_factor(fits.drift.median_absolute_log_change)} ({_factor(fits.drift.by_chance)})"

@@ -25,6 +25,8 @@ from testbed.report.panels import Floats
 
 LEVELS = ("p05", "p25", "p50", "p75", "p95", "p99")
 FIT_POINTS = 60
+# Fewer lengths show no humps, whatever they are.
+LEAST_LENGTHS = 30
 # Above: the sum over all lengths is taken as an integral, which is right to a millionth there.
 MOST_TERMS = 100_000
 # The KS distance from which lengths are said not to be Zipf.
@@ -110,6 +112,8 @@ def _output_chart(parts: Mapping[str, TrafficDescription]) -> Chart | Absent:
 
 
 def _humps(lengths: LengthDescription) -> str:
+    if lengths.requests < LEAST_LENGTHS:
+        return "has too few answers to speak of a shape"
     tops = [f"{mode.tokens:,.0f}" for mode in lengths.modes]
     if len(tops) < 2:
         return f"has one hump, at {tops[0]} tokens" if tops else "has no hump"

@@ -8,16 +8,18 @@ from loadgen.statistics.description import TraceDescription
 from testbed.report.chart_figures import draw_chart, legend
 from testbed.report.charts import Section
 from testbed.report.figures import Timeline, draw_timeline
+from testbed.report.number_text import latency
 from testbed.report.page_frame import render_frame
 from testbed.report.panels import Panel
 from testbed.report.time_bins import length
 from testbed.report.trace_figures_bursts import burst_section
 from testbed.report.trace_figures_cycles import cycle_section
-from testbed.report.trace_figures_gaps import gap_section
+from testbed.report.trace_figures_failures import failure_section
+from testbed.report.trace_figures_gaps import LEAST_RESOLUTION_S, gap_section
 from testbed.report.trace_figures_lengths import length_section
 from testbed.report.trace_figures_sessions import conversation_section
 from testbed.report.trace_figures_time import panels_over_time
-from testbed.report.trace_tables import COLUMNS, failure_section, key_figures, traffic_table
+from testbed.report.trace_tables import COLUMNS, key_figures, traffic_table
 from testbed.report.trace_verdict import write_trace_verdict
 
 
@@ -83,8 +85,8 @@ def build_sections(description: TraceDescription) -> list[Section]:
 def _describe_trace(description: TraceDescription, source: str) -> list[str]:
     traffic = description.all
     pieces = [source, f"{length(traffic.duration_s)} long", f"{traffic.requests:,} requests"]
-    if traffic.gaps is not None and traffic.gaps.resolution_s:
-        pieces.append(f"times recorded to {length(traffic.gaps.resolution_s)}")
+    if traffic.gaps is not None and traffic.gaps.resolution_s >= LEAST_RESOLUTION_S:
+        pieces.append(f"times recorded to {latency(traffic.gaps.resolution_s)}")
     if traffic.outputs_left_to_engine:
         pieces.append(f"{traffic.outputs_left_to_engine:,} answers of a length that is left to the engine")
     return pieces

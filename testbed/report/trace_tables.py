@@ -3,13 +3,9 @@
 import numpy as np
 
 from loadgen.statistics.description import TraceDescription, TrafficDescription
-from loadgen.statistics.failures import FailureOutliers
-from testbed.report.charts import NumberTable, Section, make_section
 from testbed.report.number_text import NOTHING, failure_percent, percent, quantity
 from testbed.report.tables import Row, Tile
-from testbed.report.time_bins import DAY_S, MINUTE_S, instant, length
-
-MOST_PERIODS = 10
+from testbed.report.time_bins import MINUTE_S, length
 
 COLUMNS = (
     "requests", "of all", "rate", "peak rate", "prompt tokens", "mean prompt", "output tokens", "mean output",
@@ -37,9 +33,9 @@ def key_figures(description: TraceDescription) -> list[Tile]:
         ),
         Tile(
             "Busiest hour",
-            quantity(bursts.peak_to_mean),
-            "x the mean" if bursts.peak_to_mean is not None else "",
-            f"{percent(bursts.silent_hours_fraction)} of the hours are silent"
+            NOTHING if bursts.peak_to_mean is None else f"{quantity(bursts.peak_to_mean)}x",
+            "",
+            f"the mean; {percent(bursts.silent_hours_fraction)} of the hours are silent"
             if bursts.hours >= 2
             else "too short to say",
         ),
@@ -50,7 +46,7 @@ def key_figures(description: TraceDescription) -> list[Tile]:
             "CV of the gaps",
             quantity(None if fits is None else fits.cv.median),
             "",
-            "median of 20-minute windows" if fits is not None else "too few gaps to say",
+            "median of 20-minute windows" if fits is not None else "too few gaps, or times too coarse",
         ),
         _restlessness(traffic),
     ]
@@ -89,52 +85,6 @@ def traffic_table(description: TraceDescription) -> list[Row]:
     models = description.models
     rows.extend(Row(name, _cells(part, total), "sub") for name, part in models.items() if len(models) > 1)
     return rows
-
-
-def failure_section(description: TraceDescription) -> Section:
-    """The days and hours in which far more requests failed than usual."""
-    traffic = description.all
-    tables = {}
-    outliers = traffic.failure_outliers
-    for name, found in (("Hours", outliers.by_hour), ("Days", outliers.by_day)):
-        if found is not None and found.outliers:
-            tables[f"{name} with far more failures than usual"] = _outlier_table(found)
-    return make_section("Failures", _failure_hint(traffic), tables=tables)
-
-
-def _failure_hint(traffic: TrafficDescription) -> str:
-    if not traffic.failures:
-        return "No request failed in the recorded system: each has output tokens."
-    by_hour, by_day = traffic.failure_outliers.by_hour, traffic.failure_outliers.by_day
-    said = (
-        f"{traffic.failures:,} of {traffic.requests:,} requests have no output: they failed in the recorded system "
-        f"({failure_percent(traffic.failed_fraction)})."
-    )
-    if by_hour is None:
-        return f"{said} The trace is too short to compare its hours."
-    days = f" and {by_day.outliers:,} of {by_day.periods:,} days" if by_day is not None else ""
-    if not by_hour.outliers and not (by_day is not None and by_day.outliers):
-        return f"{said} They are spread as evenly as chance has it: no hour or day sticks out."
-    return (
-        f"{said} In {by_hour.outliers:,} of {by_hour.periods:,} hours{days}, more failed than chance allows; outside "
-        f"these hours the rate is {failure_percent(by_hour.usual_fraction)}."
-    )
-
-
-def _outlier_table(outliers: FailureOutliers) -> NumberTable:
-    worst = sorted(outliers.worst, key=lambda period: period.expected_failures - period.failures)[:MOST_PERIODS]
-    rows = tuple(
-        (
-            instant(period.start_s),
-            f"{period.requests:,}",
-            f"{period.failures:,}",
-            failure_percent(period.failed_fraction),
-            quantity(period.expected_failures),
-        )
-        for period in worst
-    )
-    begins = "day" if outliers.period_s == DAY_S else "hour"
-    return NumberTable((f"{begins} from", "requests", "failed", "failure rate", "expected at the usual rate"), rows)
 
 
 def _cells(traffic: TrafficDescription, total: TrafficDescription) -> tuple[str, ...]:

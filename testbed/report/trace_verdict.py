@@ -1,14 +1,19 @@
 """A trace in three or four sentences of plain words: how much, how bursty, how regular, how reliable."""
 
+import numpy as np
+
 from loadgen.statistics.description import TraceDescription, TrafficDescription
 from testbed.report.number_text import failure_percent, percent, quantity
+from testbed.report.time_bins import MINUTE_S
 
 # A CV this far from 1 is worth a word.
 POISSON_CV = (0.9, 1.15)
 # From this share on, the clock explains a cycle; below the lower one, it says next to nothing.
 CLEAR_CYCLE, FAINT_CYCLE = 0.5, 0.2
 FEW_REQUESTS = 30
-PERIOD_NAMES = {3600.0: "hours", 86400.0: "days"}
+DAY_HOURS = 24
+# From this variance / mean of the requests per minute on, they are worth a word.
+CLEAR_FANO = 1.5
 
 
 def write_trace_verdict(description: TraceDescription) -> list[str]:
@@ -22,7 +27,7 @@ def write_trace_verdict(description: TraceDescription) -> list[str]:
     # No line may begin with a percent sign.
     return [
         sentence.replace(" %", "\N{NO-BREAK SPACE}%")
-        for sentence in (_load(traffic), _gaps(description), _cycles(description), _failures(traffic))
+        for sentence in (_load(traffic), _gaps(description), _cycles(description), _failures(description))
         if sentence
     ]
 
@@ -30,7 +35,7 @@ def write_trace_verdict(description: TraceDescription) -> list[str]:
 def _load(traffic: TrafficDescription) -> str:
     mean = quantity(traffic.mean_rate_per_s)
     bursts = traffic.bursts
-    if bursts.peak_to_mean is not None and bursts.hours >= 24:
+    if bursts.peak_to_mean is not None and bursts.hours >= DAY_HOURS:
         share = ""
         if bursts.busiest_hours_fraction is not None:
             share = f", and the busiest 5 % of the hours hold {percent(bursts.busiest_hours_fraction)} of the requests"
@@ -61,7 +66,19 @@ def _gaps(description: TraceDescription) -> str:
         f"{' and '.join(cv for _, cv in who)})"
         for kind, who in said.items()
     ]
-    return f"Within 20 minutes, {', '.join(clauses)}." if clauses else ""
+    text = f"Within 20 minutes, {', '.join(clauses)}." if clauses else ""
+    return f"{text} {_wandering(description.all)}".strip()
+
+
+def _wandering(traffic: TrafficDescription) -> str:
+    """How far the load wanders from minute to minute, in a trace too short to show its hours."""
+    at_minute = np.flatnonzero(traffic.dispersion.window_s == MINUTE_S)
+    if traffic.bursts.hours >= DAY_HOURS or not len(at_minute):
+        return ""
+    fano = float(traffic.dispersion.fano[at_minute[0]])
+    if not fano > CLEAR_FANO:
+        return ""
+    return f"The number of requests per minute varies {quantity(fano, 2)} times as much as chance would have it."
 
 
 def _cycles(description: TraceDescription) -> str:
@@ -85,13 +102,15 @@ def _cycles(description: TraceDescription) -> str:
     return f"{text[0].upper()}{text[1:]}." if text else ""
 
 
-def _failures(traffic: TrafficDescription) -> str:
+def _failures(description: TraceDescription) -> str:
+    traffic = description.all
     if not traffic.failures:
         return "No request failed in the recorded system."
     if traffic.failures == traffic.requests:
         return "Every request failed in the recorded system."
     said = f"{failure_percent(traffic.failed_fraction)} of the requests failed in the recorded system"
-    found = traffic.failure_outliers.by_hour
-    if found is not None and found.outliers:
-        return f"{said}, far more than usual in {found.outliers:,} of {found.periods:,} hours."
+    for label, part in description.services.items():
+        found = part.failure_outliers.by_hour
+        if found is not None and found.outliers:
+            said += f", of {label} far more than usual in {found.outliers:,} of {found.periods:,} hours"
     return f"{said}."

@@ -6,17 +6,21 @@ from pathlib import Path
 import numpy as np
 import plotly.graph_objects
 import pytest
+from typer.testing import CliRunner
 
+from loadgen.errors import InputError
 from loadgen.statistics.describe import describe
 from loadgen.statistics.description import TraceDescription
 from loadgen.statistics.token_lengths import ZipfDescription
 from loadgen.trace import Service, Trace, make_trace
+from loadgen.trace_file import save_trace
+from testbed.cli import app
 from testbed.report.axes import START_MS
 from testbed.report.chart_figures import draw_chart, legend
 from testbed.report.charts import Chart
 from testbed.report.trace_figures_lengths import zipf_density
 from testbed.report.trace_page import build_sections, build_trace_timeline, render_trace_page, write_trace_page
-from testbed.report.trace_tables import key_figures, short, traffic_table
+from testbed.report.trace_tables import COLUMNS, key_figures, short, traffic_table
 from testbed.report.trace_verdict import write_trace_verdict
 
 HOUR_S, DAY_S = 3600.0, 86400.0
@@ -116,7 +120,8 @@ def test_the_tiles_hold_size_and_rate(trace: Trace, description: TraceDescriptio
     busiest = np.bincount((trace.arrival_s // 10).astype(int)).max() / 10
     assert float(tiles["Peak rate"].value) == pytest.approx(busiest, rel=0.01)
     by_hour = np.bincount((trace.arrival_s // HOUR_S).astype(int), minlength=120)
-    assert float(tiles["Busiest hour"].value) == pytest.approx(by_hour.max() / by_hour.mean(), rel=0.01)
+    times = float(tiles["Busiest hour"].value.removesuffix("x"))
+    assert times == pytest.approx(by_hour.max() / by_hour.mean(), rel=0.01)
 
 
 def test_the_area_under_the_request_row_is_the_number_of_requests(trace: Trace, description: TraceDescription) -> None:
@@ -134,11 +139,11 @@ def test_the_onset_of_a_burst_is_marked_where_it_begins(description: TraceDescri
 
 def test_an_hour_of_failures_is_marked(description: TraceDescription) -> None:
     row = rows_of(description)["Failures"]
-    (mark,) = [trace for label, trace in row.items() if label != "failed"]
+    mark = row["hour far above the usual"]
     assert [(x - START_MS) / 1000 // HOUR_S for x in mark["x"]] == [FAILING_HOUR]
     assert 0.3 < mark["y"][0] < 0.7
     sentence = write_trace_verdict(description)[-1]
-    assert "far more than usual in 1 of" in sentence
+    assert "of conversation far more than usual in 1 of" in sentence
 
 
 @pytest.mark.parametrize(("alpha", "said"), [(0.25, "burstier than"), (1.0, "just like"), (9.0, "more evenly than")])
@@ -199,8 +204,8 @@ def test_conversations_are_drawn_where_sessions_are_known() -> None:
     assert charts["growth"].layers[0].y == pytest.approx([50, 150, 250])
     assert "+100 tokens" in charts["growth"].caption
     assert charts["turns"].layers[0].x.tolist() == [3.0]
-    assert "Half of them come within 60 s" in charts["intervals"].caption
-    assert "50 ms in the middle" in charts["elapsed"].caption
+    assert "Half of the next turns of conversation come within 60 s" in charts["intervals"].caption
+    assert "50 ms in the middle of conversation" in charts["elapsed"].caption
 
 
 def test_a_missing_chart_says_why(description: TraceDescription) -> None:
@@ -270,6 +275,44 @@ def test_names_do_not_become_markup_and_nothing_is_loaded(tmp_path: Path) -> Non
     outside_scripts = re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)
     assert not re.search(r"(src|href)=\"(?!data:)", outside_scripts)
     assert "default-src 'none'" in outside_scripts
+
+
+def test_rows_of_tables_have_a_cell_for_every_column(description: TraceDescription) -> None:
+    for each in (description, describe(conversations()), describe(renewal(0.3))):
+        sections = build_sections(each)
+        tables = [table for section in sections for _, table in section.tables]
+        tables += [chart.table for section in sections for chart in section.charts if chart.table]
+        assert len(tables) > 5
+        for table in tables:
+            assert {len(row) for row in table.rows} <= {len(table.columns)}
+        assert {len(row.cells) for row in traffic_table(each)} == {len(COLUMNS)}
+
+
+def test_a_window_far_from_the_others_does_not_press_them_together() -> None:
+    rng = np.random.default_rng(2)
+    clock_s = np.arange(1200) * 1.0 + rng.uniform(0, 1e-4, 1200)
+    chance_s = 1200 + np.sort(rng.uniform(0, 6 * 1200, 6000))
+    arrival_s = np.concatenate([clock_s, chance_s])
+    trace = make_trace("clock", arrival_s, [5] * len(arrival_s), [5] * len(arrival_s), duration_s=7 * 1200.0)
+    timeline, _ = build_trace_timeline(describe(trace))
+    (header,) = [header for header in timeline.headers if header.title == "Gamma shape alpha"]
+    drawn = timeline.figure["data"][header.entries[0].trace]["y"]
+    assert 20 < drawn[0] < 50, "at the edge"
+    assert np.array(drawn[1:]) == pytest.approx(1.0, abs=0.2)
+    assert "lie beyond the edge" in header.note
+
+
+def test_the_command_writes_the_page_once(tmp_path: Path) -> None:
+    save_trace(conversations(), tmp_path / "talks.parquet")
+    page = tmp_path / "talks.html"
+    command = ["trace", "describe", str(tmp_path / "talks.parquet"), "--html", str(page)]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0
+    assert str(page) in result.stdout.replace("\n", "")
+    assert "talks.parquet" in page.read_text(encoding="utf-8")
+    again = CliRunner().invoke(app, command)
+    assert isinstance(again.exception, InputError)
+    assert "exists already; give --html a new file" in str(again.exception)
 
 
 def test_four_months_give_a_small_page(tmp_path: Path) -> None:
