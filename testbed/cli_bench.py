@@ -1,6 +1,7 @@
 """`burstscale bench`: speeds and closeness, measured on the machine it runs on."""
 
 import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -37,3 +38,30 @@ def traces_command(
             table.add_row(what, measured, most, ("met" if is_met else "missed") if rows == BURSTGPT_1_ROWS else "")
         console.print(table)
         console.print(benchmark.conclusion(), soft_wrap=True)
+
+
+@bench_app.command("burstgpt-model")
+def burstgpt_model_command(
+    counts: Annotated[
+        Path | None, typer.Option(help="Real requests per hour, a CSV with day,hour,conversation,api.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=2, help="Draws of the model.")] = 20,
+    hold_out: Annotated[bool, typer.Option(help="Also fit days 0-29 anew and look at the days after.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Measure how close the model of BurstGPT is to what is known of BurstGPT."""
+    from testbed.bench_burstgpt_model import bench_burstgpt_model, comparison_table, conclusion
+
+    with TerminalProgress(progress_console, "drawing") as progress:
+
+        def report(done: int, total: int, what: str) -> None:
+            progress.stage(what)
+            progress.update(done, total)
+
+        comparisons = bench_burstgpt_model(counts, seeds, hold_out, report)
+    if as_json:
+        print(json.dumps({comparison.title: comparison.as_json() for comparison in comparisons}, indent=2))
+        return
+    for comparison in comparisons:
+        console.print(comparison_table(comparison))
+    console.print(conclusion(comparisons, seeds), soft_wrap=True)

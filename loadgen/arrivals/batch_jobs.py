@@ -118,8 +118,8 @@ def expected_batch_jobs(process: BatchJobs, start_s: float, end_s: float) -> flo
     if process.start_grid_s is not None:
         middle_s = np.ceil(middle_s / process.start_grid_s) * process.start_grid_s
     hours_left = np.maximum(end_s - middle_s, 0.0) / _HOUR_S
-    hours = _mean_up_to(process.hours, hours_left)
-    per_hour = float(_mean_up_to(process.requests_per_hour, np.array([np.inf]))[0])
+    hours = mean_up_to(process.hours, hours_left)
+    per_hour = float(mean_up_to(process.requests_per_hour, np.array([np.inf]))[0])
     return float(np.diff(rate_per_s.integral()) @ hours * per_hour)
 
 
@@ -145,7 +145,7 @@ def _draw(spread: Spread, count: int, rng: np.random.Generator) -> Floats:
             return values
 
 
-def _mean_up_to(spread: Spread, limit: Floats) -> Floats:
+def mean_up_to(spread: Spread, limit: Floats) -> Floats:
     """The mean of min(value, limit) for each limit."""
     match spread:
         case LognormalSpread():
