@@ -28,7 +28,7 @@ def find_workload(name_or_path: str | Path) -> Path:
 
 
 def is_workload(given: Path) -> bool:
-    """Whether this stands for a workload model, not for a trace file: by its ending, or as the name of a shipped one."""
+    """Whether this stands for a workload model, not for a trace: by its ending, or as a shipped one's name."""
     return given.suffix in (".yaml", ".yml") or (str(given) in shipped_workloads() and not given.exists())
 
 
