@@ -21,11 +21,12 @@ _HOUR_S = 3600.0
 _DAY_HOURS = 24
 _LONGEST_JOB_HOURS = 48.0
 _TRACES = 32  # simulated traces behind every step of the search
-_STEPS = 250
 _WIDEST = 6.0  # no free parameter, on its logarithmic scale, goes beyond
 
 
-def fit_jobs(requests: Floats, first_hour: int, profile: HourOfWeek, beside: BatchJobs | None) -> BatchJobs:
+def fit_jobs(
+    requests: Floats, first_hour: int, profile: HourOfWeek, beside: BatchJobs | None, steps: int = 250
+) -> BatchJobs:
     """Fit batch jobs to hourly counts: the mean as counted, the rest by the summaries of simulated traces.
 
     Indirect inference: the parameters whose traces have, in the mean over seeds, the summaries of the counts (see
@@ -37,6 +38,7 @@ def fit_jobs(requests: Floats, first_hour: int, profile: HourOfWeek, beside: Bat
         first_hour: which hour of the week's calendar the first count is.
         profile: when jobs begin.
         beside: other jobs that are in the counts.
+        steps: of the search, which is made twice.
     """
     span_s = (first_hour * _HOUR_S, (first_hour + len(requests)) * _HOUR_S)
     due = float(requests.sum()) - (0.0 if beside is None else expected_batch_jobs(beside, *span_s))
@@ -59,7 +61,7 @@ def fit_jobs(requests: Floats, first_hour: int, profile: HourOfWeek, beside: Bat
         scale = summaries(free).std(axis=0)
         simplex = np.vstack([free, free + 0.35 * np.eye(len(free))])
         free = minimize(
-            distance, free, (scale,), method="Nelder-Mead", options={"maxfev": _STEPS, "initial_simplex": simplex}
+            distance, free, (scale,), method="Nelder-Mead", options={"maxfev": steps, "initial_simplex": simplex}
         ).x
     return jobs(free)
 

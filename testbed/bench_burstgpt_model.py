@@ -96,9 +96,10 @@ def read_hourly_counts(path: Path) -> RateSeries:
         InputError: the file is unreadable, not hourly, has gaps, or covers less than a week.
     """
     series = read_rate_series(path)
-    hours = series.requests.shape[1] // 24 * 24
+    hours = len(series.of("conversation")) // 24 * 24
     whole_days = replace(series, requests=series.requests[:, :hours])
-    if series.bin_s != 3600.0 or hours < 168 or any(np.isnan(whole_days.of(label)).any() for label in LABELS):
+    traffic = hours_of(whole_days)
+    if series.bin_s != 3600.0 or hours < 168 or np.isnan(traffic.all).any():
         raise InputError(f"{path}: want requests per hour without gaps, over at least a week")
     return whole_days
 
@@ -207,11 +208,11 @@ def comparison_table(comparison: Comparison) -> Table:
     table.add_column("fitted")
     for row in comparison.rows:
         values = [f"{value:,.{row.places}f}" for value in (row.real, row.low, row.median, row.high)]
-        table.add_row(row.title, *values, "inside" if row.is_inside else "OUTSIDE", row.in_fit, style=_style(row))
+        table.add_row(row.title, *values, "in" if row.is_inside else "OUT", row.in_fit, style=_style(row))
     if comparison.profile_correlations:
         low, median, high = np.percentile(comparison.profile_correlations, [5, 50, 95])
         lowest = min(comparison.profile_correlations)
-        verdict = f"least {lowest:.3f}"
+        verdict = "in" if lowest > LEAST_CORRELATION else "OUT"
         values = [f"{value:.3f}" for value in (low, median, high)]
         table.add_row("correlation of the weeks", "", *values, verdict, "yes", style="bold")
     return table
