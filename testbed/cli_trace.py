@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from testbed.cli_fetch import fetch_command
+from testbed.cli_fit_hourly import fit_hourly_command
 from testbed.cli_reading import AsService, FormatName, OnErrorName, TraceFiles, read_files
 from testbed.cli_selection import (
     LimitSeconds,
@@ -23,6 +24,7 @@ from testbed.cli_selection import (
 
 trace_app = typer.Typer(name="trace", help="Fetch, describe, make, fit and convert traces.", no_args_is_help=True)
 trace_app.command("fetch")(fetch_command)
+trace_app.command("fit-hourly")(fit_hourly_command)
 console = Console()
 # Nothing of it reaches a file or a pipe that takes the output.
 _progress = Console(stderr=True)
