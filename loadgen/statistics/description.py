@@ -82,7 +82,8 @@ class TraceDescription:
     def as_json(self) -> dict[str, Any]:
         """As plain values, ready for json.dumps(allow_nan=False): what is not a number is None.
 
-        The fields of `all` stand at the top, after `name`; those of each part under the part's name.
+        The fields of `all` stand at the top, after `name`; those of each part under the part's name. Timelines, which
+        are for plots, are left out.
         """
         parts = {key: getattr(self, key) for key in ("services", "models", "services_by_model")}
         return {"name": self.name, **_plain(self.all), **_plain(parts)}
@@ -95,7 +96,8 @@ class TraceDescription:
 def _plain(value: Any) -> Any:
     """Dataclasses as dictionaries, arrays and tuples as lists, NaN and infinity as None."""
     if is_dataclass(value):
-        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+        names = [field.name for field in fields(value) if field.name != "timeline"]
+        return {name: _plain(getattr(value, name)) for name in names}
     if isinstance(value, dict):
         return {key: _plain(entry) for key, entry in value.items()}
     if isinstance(value, np.ndarray):

@@ -56,8 +56,10 @@ def test_totals_rates_and_quantiles_are_those_of_the_requests() -> None:
     assert by_both == {("conversation", "a"): 100, ("conversation", "b"): 700, ("api", "a"): 200}
     assert found["services"]["api"]["duration_s"] == 100.0, "a part lasts as long as the recording"
     assert found["services"]["api"]["gaps"] is None
-    assert found["timeline"]["bin_s"] == 1.0
-    assert [sum(found["timeline"][key]) for key in TOTALS] == [4, 1000, 60, 1]
+    timeline = describe(trace).all.timeline
+    assert timeline.bin_s == 1.0
+    assert [getattr(timeline, key).sum() for key in TOTALS] == [4, 1000, 60, 1]
+    assert "timeline" not in found, "thousands of bins are for plots"
 
 
 def test_outputs_left_to_the_engine_are_no_lengths() -> None:
@@ -94,12 +96,12 @@ def test_any_trace_is_described_and_its_parts_add_up(
         model_names=("a", "b", "c"),
         elapsed_s=np.where(columns[1] > 20, np.nan, columns[1] / 3.0) if has_elapsed else None,
     )
-    found = described(trace)
+    found, timeline = described(trace), describe(trace).all.timeline
     by_both = [part for parts in found["services_by_model"].values() for part in parts.values()]
     for parts in (list(found["services"].values()), list(found["models"].values()), by_both):
         for key in TOTALS:
             assert sum(part[key] for part in parts) == found[key]
-            assert sum(found["timeline"][key]) == found[key]
+            assert getattr(timeline, key).sum() == found[key]
         assert {part["duration_s"] for part in parts} <= {found["duration_s"]}
     assert found["requests"] == len(requests)
     assert found["prompt_lengths"]["requests"] == sum(found["prompt_lengths"]["histogram"]["counts"])
