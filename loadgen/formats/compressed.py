@@ -46,11 +46,9 @@ def open_bytes(path: Path) -> Iterator[ByteReader]:
         with path.open("rb") as file:
             magic = file.read(4)
         codec = next((codec for start, codec in _MAGIC.items() if magic.startswith(start)), None)
-        if codec is not None:
-            yield ByteReader(path, pa.CompressedInputStream(pa.OSFile(str(path)), codec))
-        else:
-            # Mapped: a block is parsed where it lies, and an empty file cannot be.
-            yield ByteReader(path, pa.memory_map(str(path)) if magic else pa.BufferReader(b""))
+        # Read, not mapped: a mapped file that somebody shortens meanwhile ends the whole process.
+        stream = pa.OSFile(str(path))
+        yield ByteReader(path, stream if codec is None else pa.CompressedInputStream(stream, codec))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error}); check the path") from error
 
