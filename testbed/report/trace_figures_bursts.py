@@ -43,6 +43,8 @@ def _length_chart(description: TraceDescription) -> Chart | Absent:
         return Absent(title, "there is no burst")
     low = min(float(layer.x[0]) for layer in layers)
     high = max(float(layer.x[-1]) for layer in layers)
+    if low == high:
+        return Absent(title, f"each of them lasts {length(low)}")
     return Chart(
         key="burst-lengths",
         title=title,

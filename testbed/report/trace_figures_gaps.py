@@ -12,6 +12,8 @@ from testbed.report.time_bins import length
 
 # A finer tick is that of the numbers, not of a clock.
 LEAST_RESOLUTION_S = 1e-6
+# Gaps this many times shorter than the longest are below what any server notices.
+DRAWN_RANGE = 1e6
 
 
 def gap_section(description: TraceDescription) -> Section:
@@ -47,9 +49,10 @@ def _quantile_chart(label: str, traffic: TrafficDescription) -> Chart | Absent:
     values = values[values > 0]
     if not len(values):
         return Absent(title, "the times are too coarse to show the shape of the gaps")
-    low, high = max(float(values.min()), float(values.max()) / 1e8), float(values.max())
+    high = float(values.max())
+    low = max(float(values.min()), high / DRAWN_RANGE)
     ends = np.array([low, high])
-    tick = ""
+    tick = f" Gaps under {latency(low)} are not drawn." if low > values.min() else ""
     if gaps.resolution_s >= LEAST_RESOLUTION_S:
         tick = f" Times are recorded to {latency(gaps.resolution_s)}; gaps of 0 are not drawn."
     return Chart(

@@ -135,7 +135,7 @@ def _window_panel(
     if every > 1:
         note += f"; one of {every} is drawn"
     if far := np.mean((values < low) | (values > high)):
-        note += f"; {failure_percent(float(far))} lie beyond the edge"
+        note += f"; {failure_percent(float(far))} lie beyond, drawn at the edge"
     drawn = np.concatenate([one.values for one in series])
     return Panel(
         title=title,

@@ -78,7 +78,7 @@ def _wandering(traffic: TrafficDescription) -> str:
     fano = float(traffic.dispersion.fano[at_minute[0]])
     if not fano > CLEAR_FANO:
         return ""
-    return f"The number of requests per minute varies {quantity(fano, 2)} times as much as chance would have it."
+    return f"The requests per minute have {quantity(fano, 2)} times the variance that chance would give them."
 
 
 def _cycles(description: TraceDescription) -> str:

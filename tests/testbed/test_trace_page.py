@@ -299,7 +299,7 @@ def test_a_window_far_from_the_others_does_not_press_them_together() -> None:
     drawn = timeline.figure["data"][header.entries[0].trace]["y"]
     assert 20 < drawn[0] < 50, "at the edge"
     assert np.array(drawn[1:]) == pytest.approx(1.0, abs=0.2)
-    assert "lie beyond the edge" in header.note
+    assert "drawn at the edge" in header.note
 
 
 def test_the_command_writes_the_page_once(tmp_path: Path) -> None:
