@@ -1,11 +1,14 @@
 """The page of a trace shows the trace's numbers, says why a chart is missing, escapes names, loads nothing."""
 
+import json
 import re
 from pathlib import Path
 
 import numpy as np
 import plotly.graph_objects
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from loadgen.errors import InputError
@@ -245,6 +248,38 @@ def test_odd_traces_have_a_page(
     for word in ("nan", "None", "inf"):
         outside = re.sub(r"<(script|style).*?</\1>", "", page, flags=re.DOTALL)
         assert not re.search(rf"\b{word}\b", outside), f"'{word}' is shown"
+
+
+@given(data=st.data())
+@settings(max_examples=30, deadline=None)
+def test_every_trace_has_a_page_of_figures_that_can_be_written(data: st.DataObject) -> None:
+    requests = data.draw(st.integers(0, 60))
+    duration_s = data.draw(st.sampled_from([0.5, 30.0, 4000.0, 3 * DAY_S, 40 * DAY_S]))
+    places = data.draw(st.lists(st.integers(0, 999), min_size=requests, max_size=requests))
+    tokens = st.lists(st.sampled_from([0, 1, 2, 50, 4000, 2**31 - 1]), min_size=requests, max_size=requests)
+    trace = make_trace(
+        "drawn",
+        np.sort(np.array(places, dtype=np.float64) / 1000 * duration_s),
+        np.array(data.draw(tokens), dtype=np.int64),
+        np.array(data.draw(tokens), dtype=np.int64),
+        duration_s=duration_s,
+        service=np.arange(requests) % data.draw(st.integers(1, 2)),
+        session=np.arange(requests) % data.draw(st.integers(1, 60)),
+        elapsed_s=np.arange(requests) * data.draw(st.sampled_from([0.0, 0.5])),
+    )
+    description = describe(trace)
+    timeline, _ = build_trace_timeline(description)
+    json.dumps(timeline.figure, allow_nan=False)
+    for chart in charts_of(description).values():
+        figure = draw_chart(chart)
+        json.dumps(figure, allow_nan=False)
+        plotly.graph_objects.Figure(figure)
+        for axis in ("xaxis", "yaxis"):
+            low, high = figure["layout"][axis]["range"]
+            assert low < high
+    for tile in key_figures(description):
+        assert "nan" not in tile.value
+        assert "inf" not in tile.value
 
 
 def test_every_figure_is_one_that_plotly_accepts(description: TraceDescription) -> None:
