@@ -19,7 +19,7 @@ from loadgen.sessions import LognormalPause, Sessions, draw_turn_arrivals, draw_
 _HOUR_S = 3600.0
 _DAY_HOURS, _WEEK_HOURS = 24, 168
 _BURST_REQUESTS = 1000.0  # an hour with more is a burst; batch jobs begin on the day of the first
-_PAUSE_SIGMA = 1.96  # of the pauses between turns in BurstGPT_3; see docs/model_of_burstgpt.md
+_PAUSE_SIGMA = 1.63  # of the pauses below an hour in BurstGPT_3; see docs/model_of_burstgpt.md
 _PAUSE_MAX_S = 3600.0  # assumed: who comes back after an hour begins another visit
 _MOST_TURNS = 500
 _VISITS = 20_000  # drawn at every step of the fit
