@@ -41,13 +41,13 @@ def _load(traffic: TrafficDescription) -> str:
             share = f", and the busiest 5 % of the hours hold {percent(bursts.busiest_hours_fraction)} of the requests"
         return (
             f"{mean} requests/s on average, but {quantity(bursts.peak_to_mean)} times as many in the busiest "
-            f"hour{share}: a fleet that is sized for that hour would be {percent(1 / bursts.peak_to_mean)} busy on "
+            f"hour{share}: a fleet that is sized for that hour would be {quantity(100 / bursts.peak_to_mean, 2)} % busy on "
             "average."
         )
     ratio = traffic.peak_rate_per_s / traffic.mean_rate_per_s
     return (
         f"{mean} requests/s on average and {quantity(traffic.peak_rate_per_s)} in the busiest 10 s, "
-        f"{quantity(ratio)} times as many: a fleet that is sized for that peak would be {percent(1 / ratio)} busy on "
+        f"{quantity(ratio)} times as many: a fleet that is sized for that peak would be {quantity(100 / ratio, 2)} % busy on "
         "average."
     )
 
