@@ -33,23 +33,18 @@ def write_trace_verdict(description: TraceDescription) -> list[str]:
 
 
 def _load(traffic: TrafficDescription) -> str:
-    mean = quantity(traffic.mean_rate_per_s)
-    bursts = traffic.bursts
-    if bursts.peak_to_mean is not None and bursts.hours >= DAY_HOURS:
-        share = ""
+    """The mean against the busiest hour, or the busiest 10 s of a trace of less than a day."""
+    mean, bursts = quantity(traffic.mean_rate_per_s), traffic.bursts
+    if bursts.peak_to_mean is None or bursts.hours < DAY_HOURS:
+        peak, ratio = "peak", traffic.peak_rate_per_s / traffic.mean_rate_per_s
+        rates = f"and {quantity(traffic.peak_rate_per_s)} in the busiest 10 s, {quantity(ratio)} times as many"
+    else:
+        peak, ratio = "hour", bursts.peak_to_mean
+        rates = f"but {quantity(ratio)} times as many in the busiest hour"
         if bursts.busiest_hours_fraction is not None:
-            share = f", and the busiest 5 % of the hours hold {percent(bursts.busiest_hours_fraction)} of the requests"
-        return (
-            f"{mean} requests/s on average, but {quantity(bursts.peak_to_mean)} times as many in the busiest "
-            f"hour{share}: a fleet that is sized for that hour would be {quantity(100 / bursts.peak_to_mean, 2)} % busy on "
-            "average."
-        )
-    ratio = traffic.peak_rate_per_s / traffic.mean_rate_per_s
-    return (
-        f"{mean} requests/s on average and {quantity(traffic.peak_rate_per_s)} in the busiest 10 s, "
-        f"{quantity(ratio)} times as many: a fleet that is sized for that peak would be {quantity(100 / ratio, 2)} % busy on "
-        "average."
-    )
+            rates += f", and the busiest 5 % of the hours hold {percent(bursts.busiest_hours_fraction)} of the requests"
+    busy = f"a fleet that is sized for that {peak} would be {quantity(100 / ratio, 2)} % busy on average"
+    return f"{mean} requests/s on average, {rates}: {busy}."
 
 
 def _gaps(description: TraceDescription) -> str:
