@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 from loadgen.formats.detect import read_trace
 from loadgen.shipped_workloads import find_workload
 from loadgen.workload import draw_trace, read_workload_model
+from testbed.bench_target import Target, verdicts
+from testbed.resident_memory import resident_bytes
 
 BURSTGPT_1_ROWS = 1_430_000
 _DAYS = 61
@@ -27,20 +29,6 @@ _DAY_S = 86_400
 _LARGE_FACTOR = 5.3 / 1.43
 _REPEATS = 7
 _LARGE_REPEATS = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """What a figure of a benchmark of 1.43 M rows is to stay below."""
-
-    what: str
-    most: float
-    unit: str
-
-    def shown(self, value: float) -> str:
-        """A value of this figure, with its unit."""
-        return f"{value / 1e6:,.0f} MB" if self.unit == "bytes" else f"{value:.2f} {self.unit}"
-
 
 TARGETS: dict[str, Target] = {
     "read_ratio_to_pyarrow": Target("reading, against a bare pyarrow.csv.read_csv", 2.0, "x"),
@@ -78,18 +66,11 @@ class TraceBenchmark:
         """The figures by name."""
         return asdict(self)
 
-    def verdicts(self) -> list[tuple[str, str, str, bool]]:
-        """For each target: what it is of, what was measured, the most it may be, whether that is met."""
-        return [
-            (target.what, target.shown(value), target.shown(target.most), value <= target.most)
-            for target, value in ((target, float(getattr(self, key))) for key, target in TARGETS.items())
-        ]
-
     def conclusion(self) -> str:
         """One sentence that says what the figures mean."""
         if self.rows != BURSTGPT_1_ROWS:
             return f"The targets are for {BURSTGPT_1_ROWS:,} rows: with {self.rows:,} they say nothing."
-        missed = [what for what, _, _, is_met in self.verdicts() if not is_met]
+        missed = [verdict.what for verdict in verdicts(TARGETS, self) if not verdict.is_met]
         if not missed:
             return (
                 f"Every target is met: two months of traffic are read in {self.read_seconds:.2f} s, "
@@ -166,10 +147,10 @@ def write_burstgpt_file(path: Path, rows: int, rng: np.random.Generator, *, has_
 
 def print_peak_of_reading(path: str) -> None:
     """In a process of its own: print how many bytes its resident memory grew by at most while it read a trace."""
-    before = _resident_bytes("VmRSS")
+    before = resident_bytes("VmRSS")
     trace = read_trace(Path(path))
     assert len(trace) > 0
-    print(_resident_bytes("VmHWM") - before)
+    print(resident_bytes("VmHWM") - before)
 
 
 def _peak_bytes_of_reading(path: Path) -> int:
@@ -177,14 +158,6 @@ def _peak_bytes_of_reading(path: Path) -> int:
     code = "import sys; from testbed.bench_traces import print_peak_of_reading; print_peak_of_reading(sys.argv[1])"
     done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
     return int(done.stdout)
-
-
-def _resident_bytes(kind: str) -> int:
-    """Resident memory of this process: VmRSS = now, VmHWM = the most so far."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(f"{kind}:"):
-            return int(line.split()[1]) * 1024
-    raise OSError(f"/proc/self/status does not say {kind}")
 
 
 def _alternating_seconds(tasks: list[Callable[[], object]], repeats: int) -> list[float]:

@@ -1,6 +1,7 @@
 """`burstscale bench`: speeds and closeness, measured on the machine it runs on."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from testbed.bench_target import Target, verdicts
 from testbed.progress import TerminalProgress
 
 bench_app = typer.Typer(name="bench", help="Measure this machine and this program.", no_args_is_help=True)
@@ -20,24 +22,54 @@ def bench() -> None:
     """Measure this machine and this program."""
 
 
+def _table(title: str, targets: Mapping[str, Target], figures: object, *, has_targets: bool) -> Table:
+    """Each figure beside its target."""
+    table = Table("", "measured", "target", "", title=title, title_justify="left")
+    for verdict in verdicts(targets, figures):
+        outcome = ("met" if verdict.is_met else "missed") if has_targets else ""
+        table.add_row(verdict.what, verdict.measured, verdict.target, outcome)
+    return table
+
+
 @bench_app.command("traces")
 def traces_command(
     rows: Annotated[int, typer.Option(min=100, help="Rows of the file; BurstGPT_1 has 1.43 million.")] = 1_430_000,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measure how fast a BurstGPT-like file is read and a trace is drawn, beside a bare read by pyarrow."""
-    from testbed.bench_traces import BURSTGPT_1_ROWS, bench_traces
+    from testbed.bench_traces import BURSTGPT_1_ROWS, TARGETS, bench_traces
 
     with TerminalProgress(progress_console, "starting") as progress:
         benchmark = bench_traces(rows, progress.stage)
     if as_json:
         print(json.dumps(benchmark.as_json(), indent=2))
     else:
-        table = Table("", "measured", "target", "", title=f"traces of {rows:,} rows", title_justify="left")
-        for what, measured, most, is_met in benchmark.verdicts():
-            table.add_row(what, measured, most, ("met" if is_met else "missed") if rows == BURSTGPT_1_ROWS else "")
-        console.print(table)
+        console.print(_table(f"traces of {rows:,} rows", TARGETS, benchmark, has_targets=rows == BURSTGPT_1_ROWS))
         console.print(benchmark.conclusion(), soft_wrap=True)
+
+
+@bench_app.command("simulator")
+def simulator_command(
+    scaling: Annotated[bool, typer.Option(help="Also how time grows with requests and replicas (minutes).")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Measure how fast the fleet simulator is: a million requests on 16 replicas, and two months of a policy."""
+    from testbed.bench_simulator import TARGETS, bench_simulator
+
+    with TerminalProgress(progress_console, "starting") as progress:
+        benchmark = bench_simulator(progress.stage, scaling=scaling)
+    if as_json:
+        print(json.dumps(benchmark.as_json(), indent=2))
+        return
+    console.print(_table("simulator, one thread", TARGETS, benchmark, has_targets=True))
+    for title, speeds in (("with the requests", benchmark.by_requests), ("with the replicas", benchmark.by_replicas)):
+        if speeds:
+            table = Table("requests", "replicas", "s", "requests/s", title=title, title_justify="left")
+            for speed in speeds:
+                row = (f"{speed.requests:,}", f"{speed.replicas}", f"{speed.seconds:.2f}")
+                table.add_row(*row, f"{speed.requests_per_s:,.0f}")
+            console.print(table)
+    console.print(benchmark.conclusion(), soft_wrap=True)
 
 
 @bench_app.command("burstgpt-model")
