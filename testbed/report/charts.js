@@ -22,6 +22,6 @@
       Plotly.relayout(plot, width ? { width } : { width: null, autosize: true });
     }
   };
-  window.addEventListener("beforeprint", () => widen(400));
+  window.addEventListener("beforeprint", () => widen(680));
   window.addEventListener("afterprint", () => widen(null));
 })();
