@@ -37,7 +37,8 @@ def azure_trace(name: str, table: Any, service: Service) -> Trace:
     """
     instant_ns = table[AZURE_TIME].to_numpy().view(np.int64)
     # The difference is taken in whole nanoseconds: an hour is 3.6e12 ns, exact in a float, an epoch of 1.7e18 is not.
-    arrival_s = (instant_ns - instant_ns[0]) / 1e9
+    # It may be of 584 years, for which the sign's bit is needed.
+    arrival_s = (instant_ns - instant_ns[0]).view(np.uint64) / 1e9
     return make_trace(
         name,
         arrival_s,

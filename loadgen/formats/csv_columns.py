@@ -10,15 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 
 from loadgen.errors import InputError
 from loadgen.formats.bounds import INT32_MAX, LATEST, within
 from loadgen.formats.lines import head_lines
 from loadgen.formats.rows import OnError, RowFormat, Rows, read_rows
-from loadgen.formats.skipped import BadRow
+from loadgen.formats.skipped import BadRow, shown
 
-_SHOWN_CHARACTERS = 60
+csv.field_size_limit(INT32_MAX)  # pyarrow has no limit, and both must agree on what is a row
 
 # What pyarrow takes as such a cell, blanks and tabs around it aside.
 _INTEGER = re.compile(r"-?[0-9]+|0[xX][0-9a-fA-F]{1,8}")
@@ -74,7 +75,7 @@ def instants(name: str, zoned: bool) -> Column:
 
 def texts(name: str) -> Column:
     """A column of free text, as a dictionary of the different ones."""
-    return Column(name, "UTF-8 text", _DICTIONARY, _anything, _is_text)
+    return Column(name, "UTF-8 text", _DICTIONARY, _are_of_one_line, _is_text)
 
 
 def either(name: str, false: str, true: str) -> Column:
@@ -105,7 +106,7 @@ def read_columns(path: Path, columns: Sequence[Column], time: str, on_error: OnE
     for column in columns:
         if header.count(column.name) != 1:
             what = "is missing" if column.name not in header else "appears twice"
-            raise InputError(f"{path}: column '{column.name}' {what}; the header is '{','.join(header)}'")
+            raise InputError(f"{path}: column '{column.name}' {what}; the header is '{shown(','.join(header), 200)}'")
     time_place = header.index(time)
     format = RowFormat(
         has_header=True,
@@ -173,11 +174,9 @@ def _explain(line: str, header: Sequence[str], columns: Sequence[Column]) -> Bad
     for name, cell in zip(header, cells, strict=True):
         for column in columns:
             if column.name == name and not column.is_good(cell):
-                shown = cell if len(cell) <= _SHOWN_CHARACTERS else cell[:_SHOWN_CHARACTERS] + "..."
-                shown = shown.encode(errors="backslashreplace").decode()
                 return BadRow(
                     f"'{name}' is not {column.want}",
-                    f"'{name}' is '{shown}', want {column.want}",
+                    f"'{name}' is '{shown(cell)}', want {column.want}",
                 )
     return None
 
@@ -189,9 +188,18 @@ def _anything(_: Any) -> bool:
     return True
 
 
+def _are_of_one_line(column: Any) -> bool:
+    """Whether no text holds the end of a line, as one does whose quote is not closed."""
+    texts = [chunk.dictionary for chunk in column.chunks]
+    return not any(pc.any(pc.match_substring_regex(text, "[\r\n]")).as_py() for text in texts)
+
+
 def _is_integer(cell: str) -> bool:
     cell = cell.strip(" \t")
-    return _INTEGER.fullmatch(cell) is not None and 0 <= int(cell, 16 if "x" in cell.lower() else 10) <= INT32_MAX
+    if _INTEGER.fullmatch(cell) is None:
+        return False
+    # As a float, which is exact where it matters: Python makes no int of more than 4,300 digits.
+    return 0 <= (int(cell, 16) if "x" in cell.lower() else float(cell)) <= INT32_MAX
 
 
 def _is_number(cell: str) -> bool:
@@ -208,7 +216,7 @@ def _is_instant(cell: str, zoned: bool) -> bool:
         year = datetime.fromisoformat(f"{date} {hour}:{minute}:{second}").year
     except ValueError:
         return False
-    return 1678 <= year <= 2262  # what 64 bits of nanoseconds hold
+    return 1677 <= year <= 2262  # what 64 bits of nanoseconds hold; the fast reader knows the days at both ends
 
 
 def _is_text(cell: str) -> bool:

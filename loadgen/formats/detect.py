@@ -19,7 +19,7 @@ from loadgen.formats.lines import head_lines
 from loadgen.formats.mooncake import MOONCAKE_KEYS, MOONCAKE_TIME, mooncake_trace, read_mooncake_rows
 from loadgen.formats.parquet import is_parquet, read_parquet
 from loadgen.formats.rows import OnError, Rows
-from loadgen.formats.skipped import SkippedRows
+from loadgen.formats.skipped import SkippedRows, shown
 from loadgen.rate_series import is_rate_series
 from loadgen.trace import Service, Trace
 
@@ -156,11 +156,10 @@ def detect_format(path: Path) -> str:
             f"{path}: holds rates, not requests; a workload model turns them into requests "
             "(a stream with `arrivals: {process: counts, ...}`, for `burstscale trace make`)"
         )
-    shown = first if len(first) <= 100 else first[:100] + "..."
     known = ", ".join(f"{name} ({','.join(format.columns)})" for name, format in _ROW_FORMATS.items())
     raise InputError(
-        f"{path}: the header '{shown}' is of no known format; known: {known}, {_PARQUET} (made by `burstscale trace "
-        "convert`)"
+        f"{path}: the header '{shown(first, 100)}' is of no known format; known: {known}, {_PARQUET} "
+        "(made by `burstscale trace convert`)"
     )
 
 

@@ -21,7 +21,7 @@ _LINE_END = re.compile(rb"\r\n|\n|\r")
 
 
 def line_blocks(path: Path) -> Iterator[Any]:
-    """Read a file, packed or not, as pyarrow buffers of whole lines; the last line may have no end.
+    """Read a file, packed or not, as pyarrow buffers of whole lines; a last line without an end is given one.
 
     Raises:
         InputError: the file cannot be read, or its compressed form is cut off or damaged.
@@ -36,7 +36,7 @@ def line_blocks(path: Path) -> Iterator[Any]:
                 yield block.slice(0, end)
             rest = bytes(memoryview(block)[end:])
     if rest:
-        yield pa.py_buffer(rest)
+        yield pa.py_buffer(rest if rest.endswith(b"\r") else rest + b"\n")
 
 
 def split_lines(block: Any) -> list[bytes]:
@@ -50,12 +50,14 @@ def split_lines(block: Any) -> list[bytes]:
 def has_lines(block: Any, rows: int) -> bool:
     """Whether a block has as many lines as rows were found in it: no row was of several lines, no line was blank."""
     codes = np.frombuffer(block, dtype=np.uint8)
-    open_end = int(len(codes) > 0 and codes[-1] not in (ord("\n"), ord("\r")))
     # One pass where line ends are the only control characters; tabs or CRLF take two more.
-    if _count(codes, lambda piece: piece <= ord("\r")) + open_end == rows:
+    if _count(codes, lambda piece: piece <= ord("\r")) == rows:
         return True
     line_feeds, returns = (_count(codes, partial(np.equal, ord(end))) for end in "\n\r")
-    return line_feeds + open_end == rows and returns in (0, line_feeds)
+    if line_feeds != rows or returns not in (0, line_feeds):
+        return False
+    after_a_letter = np.flatnonzero(codes[1:] == ord("\n")) if returns else np.empty(0, np.intp)
+    return int(np.count_nonzero(codes[after_a_letter] == ord("\r"))) == returns
 
 
 def _count(codes: NDArray[np.uint8], is_counted: Callable[[NDArray[np.uint8]], NDArray[np.bool_]]) -> int:

@@ -7,13 +7,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.json
 
-from loadgen.formats.bounds import INT32_MAX, LATEST, within
+from loadgen.formats.bounds import INT32_MAX, LATEST
 from loadgen.formats.lines import split_lines
 from loadgen.formats.rows import OnError, RowFormat, Rows, read_rows
-from loadgen.formats.skipped import BadRow
+from loadgen.formats.skipped import BadRow, shown
 from loadgen.prefix import PrefixBlocks
 from loadgen.trace import Service, Trace, make_trace
 
@@ -23,17 +21,13 @@ MOONCAKE_TIME = "timestamp"
 _HASHES = "hash_ids"
 _BLOCK_TOKENS = 512
 _INT64_MAX = 2**63 - 1
-_SHOWN_CHARACTERS = 60
-_PARSE = pyarrow.json.ParseOptions(
-    explicit_schema=pa.schema(
-        [
-            (MOONCAKE_TIME, pa.float64()),
-            ("input_length", pa.int32()),
-            ("output_length", pa.int32()),
-            (_HASHES, pa.list_(pa.int64())),
-        ]
-    ),
-    unexpected_field_behavior="ignore",
+_SCHEMA = pa.schema(
+    [
+        (MOONCAKE_TIME, pa.float64()),
+        ("input_length", pa.int32()),
+        ("output_length", pa.int32()),
+        (_HASHES, pa.list_(pa.int64())),
+    ]
 )
 
 
@@ -74,36 +68,28 @@ def mooncake_trace(name: str, table: Any, service: Service) -> Trace:
 
 def _parse(lines: Any) -> Any:
     """Whole lines as a table; None where one is no good row."""
-    try:
-        table = pyarrow.json.read_json(pa.BufferReader(lines), parse_options=_PARSE)
-    except pa.ArrowInvalid:
-        return None
-    if not _is_object_per_line(lines) or any(table[key].null_count for key in MOONCAKE_KEYS):
-        return None
-    blocks = pc.list_value_length(table[_HASHES]).fill_null(0)
-    is_good = (
-        within(table[MOONCAKE_TIME], LATEST)
-        and within(table["input_length"])
-        and within(table["output_length"])
-        and np.all(blocks.to_numpy() * _BLOCK_TOKENS < table["input_length"].to_numpy() + _BLOCK_TOKENS)
-        and pc.list_flatten(table[_HASHES]).null_count == 0
+    rows = []
+    for line in split_lines(lines):
+        row = _decoded(line.decode(errors="surrogateescape"))
+        if isinstance(row, BadRow):
+            return None
+        rows.append((*(row[key] for key in MOONCAKE_KEYS), row.get(_HASHES)))
+    return pa.Table.from_arrays(
+        [pa.array(column, type) for column, type in zip(zip(*rows, strict=True), _SCHEMA.types, strict=True)],
+        schema=_SCHEMA,
     )
-    return table if is_good else None
-
-
-def _is_object_per_line(lines: Any) -> bool:
-    """Whether no line holds the end of one object and the beginning of another: pyarrow minds no line ends."""
-    codes = np.frombuffer(lines, dtype=np.uint8)
-    ends = np.flatnonzero(codes[:-1] == ord("\n"))
-    if codes[0] == ord("{") and np.all(codes[ends + 1] == ord("{")) and np.all(codes[ends - 1] == ord("}")):
-        return True
-    return all(line.strip()[:1] == b"{" and line.strip()[-1:] == b"}" for line in split_lines(lines))
 
 
 def _explain(line: str) -> BadRow | None:
     """The first thing that is wrong with a line."""
+    row = _decoded(line)
+    return row if isinstance(row, BadRow) else None
+
+
+def _decoded(line: str) -> dict[str, Any] | BadRow:
+    """A line's object where it is a good row, or the first thing that is wrong with it."""
     try:
-        row = json.loads(line)
+        row = _DECODER.decode(line)
     except (ValueError, RecursionError) as error:
         return BadRow("is no JSON", f"is no JSON ({str(error).splitlines()[0]}); a row is one line")
     if not isinstance(row, dict):
@@ -114,7 +100,14 @@ def _explain(line: str) -> BadRow | None:
             return BadRow(f"'{key}' is missing", f"'{key}' is missing, want {want}")
         if not (_is_time(row[key]) if key == MOONCAKE_TIME else _is_integer(row[key], 0, INT32_MAX)):
             return BadRow(f"'{key}' is not {want}", f"'{key}' is {_shown(row[key])}, want {want}")
-    return _explain_hashes(row.get(_HASHES), row["input_length"])
+    return _explain_hashes(row.get(_HASHES), row["input_length"]) or row
+
+
+def _with_different_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        raise ValueError("a key stands twice")
+    return row
 
 
 def _explain_hashes(hashes: Any, prompt_tokens: int) -> BadRow | None:
@@ -143,10 +136,16 @@ def _is_time(value: Any) -> bool:
     return is_number and 0 <= value <= LATEST
 
 
+_DECODER = json.JSONDecoder(object_pairs_hook=_with_different_keys)
+"""Not pyarrow's reader, which reads over the ends of lines and can end the process where an object is broken."""
+
+
 def _time_text(line: str) -> str:
     return str(json.loads(line)[MOONCAKE_TIME])
 
 
 def _shown(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "..."
+    try:
+        return shown(json.dumps(value))
+    except RecursionError:
+        return "nested too deep"

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from loadgen.errors import InputError
 from loadgen.formats.lines import has_lines, line_blocks, split_lines, without_byte_order_mark, without_header
-from loadgen.formats.skipped import BadRow, SkippedRows
+from loadgen.formats.skipped import BadRow, SkippedRows, shown
 
 OnError = Literal["stop", "skip"]
 
@@ -103,7 +103,9 @@ def _good_parts(
             if format.has_header:
                 block, header_lines = without_header(block)
                 first_line += header_lines
-        table = format.parse(block) if len(block) else None
+            if len(block) == 0:
+                continue
+        table = format.parse(block)
         if table is not None and has_lines(block, table.num_rows):
             yield _Part(table, partial(_numbered, block, first_line))
             first_line += table.num_rows
@@ -141,21 +143,17 @@ def _sifted(
     if table is not None:
         yield _Part(table, lambda: good)
     else:
-        yield from _one_by_one(good, format, report)
-    for number, row in bad:
+        # Lines of which `explain` finds no fault but `parse` does.
+        for number, line in good:
+            table = _parse_lines([(number, line)], format)
+            if table is not None:
+                yield _Part(table, partial(list, [(number, line)]))
+                continue
+            bad.append((number, BadRow("is no row of this format", f"'{shown(_text(line))}' is no row of this format")))
+            if on_error == "stop":
+                break
+    for number, row in sorted(bad, key=lambda numbered: numbered[0]):
         report(number, row)
-
-
-def _one_by_one(
-    lines: Sequence[tuple[int, bytes]], format: RowFormat, report: Callable[[int, BadRow], None]
-) -> Iterator[_Part]:
-    """The good rows among lines of which `explain` finds no fault but `parse` does."""
-    for number, line in lines:
-        table = _parse_lines([(number, line)], format)
-        if table is None:
-            report(number, BadRow("is no row of this format", f"'{_shown(line)}' is no row of this format"))
-        else:
-            yield _Part(table, partial(list, [(number, line)]))
 
 
 def _parse_lines(lines: Sequence[tuple[int, bytes]], format: RowFormat) -> Any:
@@ -166,7 +164,7 @@ def _parse_lines(lines: Sequence[tuple[int, bytes]], format: RowFormat) -> Any:
 
 def _explain(line: bytes, format: RowFormat) -> BadRow | None:
     """What is wrong with a line. Quotes can be read in more ways than one: there `parse` has the last word."""
-    row = format.explain(line.decode(errors="surrogateescape"))
+    row = format.explain(_text(line))
     is_good_after_all = row is not None and b'"' in line and _parse_lines([(0, line)], format) is not None
     return None if is_good_after_all else row
 
@@ -187,7 +185,7 @@ def _raise_backward(path: Path, format: RowFormat, before: _Part | None, part: _
     """Raise InputError for the first row of a part that is earlier than the one before it."""
     lines = part.lines()
     previous = lines[row - 1] if row else before.lines()[-1] if before else lines[0]
-    earlier, later = (format.time_text(line.decode(errors="replace")) for _, line in (previous, lines[row]))
+    earlier, later = (shown(format.time_text(_text(line))) for _, line in (previous, lines[row]))
     raise InputError(
         f"{path.name} line {lines[row][0]}: '{format.time}' goes backward ({earlier}, then {later}); sort the file by "
         "it, or read it with --on-error skip, which sorts"
@@ -201,6 +199,5 @@ def _raise_empty(path: Path, format: RowFormat, skipped: SkippedRows) -> None:
     raise InputError(f"{path}: none of its {len(skipped)} rows can be read; the first: {skipped.examples[0]}")
 
 
-def _shown(line: bytes) -> str:
-    text = line.decode(errors="replace")
-    return text if len(text) <= 60 else text[:60] + "..."
+def _text(line: bytes) -> str:
+    return line.decode(errors="surrogateescape")

@@ -77,7 +77,7 @@ BAD_ROWS = [
     ('{"timestamp": 0,', "is no JSON (Expecting property name"),
     ("5 5", "is no JSON (Extra data"),
     (json.dumps(GOOD) * 2, "is no JSON (Extra data"),
-    (json.dumps(GOOD).replace("0,", '0, "timestamp": 1,', 1), "is no row of this format"),
+    (json.dumps(GOOD).replace("0,", '0, "timestamp": 1,', 1), "is no JSON (a key stands twice); a row is one line"),
     ('{"timestamp": ' + "[" * 100_000, "is no JSON ("),
     ('{"timestamp": ' + "9" * 5000 + "}", "is no JSON ("),
     ("   ", "is no JSON ("),
