@@ -6,7 +6,7 @@ from typing import Annotated
 import numpy as np
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from testbed.cli_fetch import fetch_command
 from testbed.cli_fit_hourly import fit_hourly_command
@@ -95,7 +95,8 @@ def models_command() -> None:
     from loadgen.shipped_workloads import shipped_workloads, workload_summary
     from loadgen.workload import expected_requests, read_workload_model
 
-    table = Table("name", "duration", "requests", "what it is", title="workload models", title_justify="left")
+    columns = (Column("name", no_wrap=True), "duration", Column("requests", no_wrap=True), "what it is")
+    table = Table(*columns, title="workload models", title_justify="left")
     for name, path in shipped_workloads().items():
         model = read_workload_model(path)
         lasts = f"{model.duration_s / 3600:,.1f} h" if model.duration_s >= 3600 else f"{model.duration_s:,.0f} s"

@@ -7,8 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import yaml
 
+from loadgen.strict_config import parse
+from loadgen.workload import WorkloadModel, draw_trace
 from testbed.results import read_results
 
 ROOT = Path(__file__).parents[2]
@@ -19,8 +23,10 @@ NOT_RUN = {
     "make test": "runs this test",
     'pip install ".[vllm]"': "the GPU wheel",
     "serve run configs/serve/vllm_gpu.yaml": "needs GPUs; the file is loaded by test_configs",
+    "burstscale trace fetch azure2023": "needs the internet; test_fetch runs it against a server of its own",
     "burstscale load trace.csv --url http://127.0.0.1:8000 --model llama-3.1-8b-instruct -o out/gpu": "needs GPUs",
 }
+TRAFFIC = (ROOT / "docs" / "traffic.md").read_text(encoding="utf-8")
 LIVE = ("burstscale run", "burstscale load")
 
 
@@ -100,3 +106,9 @@ def test_the_live_commands_run(folder: Path) -> None:
     for command, missing in ((load, "burst.parquet"), (azure, "AzureLLMInferenceTrace_conv.csv")):
         with pytest.raises(AssertionError, match=missing):
             run(command, folder)
+
+
+def test_the_workload_model_in_the_docs_can_be_drawn() -> None:
+    (model,) = re.findall(r"^```yaml\n(.*?)^```", TRAFFIC, flags=re.MULTILINE | re.DOTALL)
+    trace = draw_trace(parse(WorkloadModel, yaml.safe_load(model), "docs/traffic.md"), np.random.default_rng(0))
+    assert len(trace) > 100_000
