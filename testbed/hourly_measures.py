@@ -96,7 +96,7 @@ class Measure:
         name: its key.
         title: what it is, in a table.
         of: computes it.
-        in_fit: 'yes': the fit sees it; 'API': the fit sees the like of API requests from the first burst on; 'no'.
+        in_fit: 'yes': the fit sees it; 'alike': the fit sees something close to it; 'no'.
         is_target: the model must show it; otherwise it is a check.
         places: decimal places that say enough.
     """
@@ -114,39 +114,46 @@ MEASURES = (
         "busiest_hours_fraction",
         "share in busiest 5 % of h",
         lambda hours: busiest_hours_fraction(hours.all),
-        "API",
+        "alike",
         True,
         3,
     ),
     Measure("peak_to_mean", "busiest / mean hour", lambda hours: hours.all.max() / hours.all.mean(), "no", True, 1),
     Measure(
-        "api_silent_fraction", "share of API-silent hours", lambda hours: float(np.mean(hours.api == 0)), "API", True, 3
+        "api_silent_fraction",
+        "share of API-silent hours",
+        lambda hours: float(np.mean(hours.api == 0)),
+        "alike",
+        True,
+        3,
     ),
     Measure("onsets_above_2x", "onsets above 2x", lambda hours: onsets(hours.all, 2), "no", True, 0),
     Measure("onsets_above_5x", "onsets above 5x", lambda hours: onsets(hours.all, 5), places=0),
     Measure("requests", "requests", lambda hours: hours.all.sum(), "yes", places=0),
     Measure("conversation_requests", "  conversation", lambda hours: hours.conversation.sum(), "yes", places=0),
-    Measure("day_cv", "CV of days", lambda hours: day_cv(hours.all)),
-    Measure("api_day_cv", "  API", lambda hours: day_cv(hours.api)),
-    Measure("conversation_day_cv", "  conversation", lambda hours: day_cv(hours.conversation), places=3),
-    Measure("autocorrelation_1_h", "autocorrelation 1 h", lambda hours: autocorrelation(hours.all, 1)),
+    Measure("day_cv", "CV of days", lambda hours: day_cv(hours.all), "alike"),
+    Measure("api_day_cv", "  API", lambda hours: day_cv(hours.api), "alike"),
+    Measure("conversation_day_cv", "  conversation", lambda hours: day_cv(hours.conversation), "alike", places=3),
+    Measure("autocorrelation_1_h", "autocorrelation 1 h", lambda hours: autocorrelation(hours.all, 1), "alike"),
     Measure("autocorrelation_24_h", "autocorrelation 24 h", lambda hours: autocorrelation(hours.all, 24)),
     Measure("autocorrelation_168_h", "autocorrelation 168 h", lambda hours: autocorrelation(hours.all, 168)),
     Measure(
         "conversation_autocorrelation_24_h",
         "  conversation 24 h",
         lambda hours: autocorrelation(hours.conversation, 24),
+        "alike",
         places=3,
     ),
     Measure(
         "conversation_autocorrelation_168_h",
         "  conversation 168 h",
         lambda hours: autocorrelation(hours.conversation, 168),
+        "alike",
         places=3,
     ),
-    Measure("fano_1_h", "Fano factor of hours", lambda hours: fano(hours.all, 1), places=0),
-    Measure("fano_1_day", "Fano factor of days", lambda hours: fano(hours.all, 24), places=0),
-    Measure("conversation_fano_1_day", "  conversation", lambda hours: fano(hours.conversation, 24), places=0),
+    Measure("fano_1_h", "Fano factor of hours", lambda hours: fano(hours.all, 1), "alike", places=0),
+    Measure("fano_1_day", "Fano factor of days", lambda hours: fano(hours.all, 24), "alike", places=0),
+    Measure("conversation_fano_1_day", "  conversation", lambda hours: fano(hours.conversation, 24), "alike", places=0),
     Measure(
         "longest_api_silence_h", "longest API silence (h)", lambda hours: longest_run_hours(hours.api == 0), places=0
     ),

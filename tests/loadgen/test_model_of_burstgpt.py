@@ -1,15 +1,21 @@
 """The model of BurstGPT that ships: what is published of BurstGPT_1 is what it gives."""
 
+import csv
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from loadgen.arrivals.process import expected_arrivals
+from loadgen.fit_burstgpt import fit_visits, fit_week, week_dispersion
 from loadgen.lengths import length_probabilities, mean_length
+from loadgen.rate_series import read_rate_series
 from loadgen.shipped_workloads import find_workload
 from loadgen.trace import Service
 from loadgen.workload import draw_trace, expected_requests, read_workload_model
 
 DAY_S = 86400.0
+BURSTGPT = Path(__file__).parents[2].parent / "shared" / "data" / "traces" / "burstgpt"
 
 
 @pytest.fixture(scope="module")
@@ -104,3 +110,33 @@ def test_it_goes_on_after_61_days(model):
     longer = model.model_copy(update={"duration_s": 90 * DAY_S})
     per_day = (expected_requests(longer) - expected_requests(model)) / 29
     assert per_day == pytest.approx((495_279 + 44_538) / 21, rel=0.05)  # as in the last 21 days
+
+
+def test_as_many_minutes_without_a_token_as_in_the_real_first_days(model):
+    path = BURSTGPT / "burstgpt1_tokens_per_minute_days0-4.csv"
+    if not path.exists():
+        pytest.skip(f"{path} is absent")
+    with path.open(encoding="utf-8") as file:
+        real = np.array([float(row["tokens_approx"]) for row in csv.DictReader(file)])
+    five_days = model.model_copy(update={"duration_s": 5 * DAY_S, "streams": model.streams[:2]})
+    silent, tokens = [], []
+    for seed in range(20):
+        trace = draw_trace(five_days, np.random.default_rng(seed))
+        of_request = np.where(trace.output_tokens > 0, trace.prompt_tokens + trace.output_tokens, 0)
+        minutes = np.bincount((trace.arrival_s // 60).astype(np.int64), of_request, minlength=len(real))
+        silent.append(np.mean(minutes == 0))
+        tokens.append(minutes.sum())
+    for drawn, wanted in ((silent, np.mean(real == 0)), (tokens, real.sum())):
+        low, high = np.percentile(drawn, [5, 95])
+        assert low <= wanted <= high
+
+
+def test_people_are_those_that_a_fit_to_the_real_hours_finds(model):
+    path = BURSTGPT / "burstgpt1_hourly_days00-39.csv"
+    if not path.exists():
+        pytest.skip(f"{path} is absent")
+    requests = read_rate_series(path).of("conversation")
+    sessions = fit_visits(*week_dispersion(requests, fit_week(requests)))
+    shipped = model.streams[0].sessions
+    assert shipped.turns.mean == pytest.approx(sessions.turns.mean, rel=0.02)
+    assert shipped.think_s.median == pytest.approx(sessions.think_s.median, rel=0.05)
