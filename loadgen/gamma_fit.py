@@ -15,6 +15,8 @@ _CLOSE_TICKS = 16  # up to here a gap's probability is integrated over the ticks
 _SEARCH_STEPS = 26  # golden sections of log(alpha): 18.4 / 1.618**26 is below 1e-4
 _BATCH = 256  # data sets whose likelihood is worked out at once: as much as fits a core's cache
 
+_FINEST_TICK_S = 1e-6
+
 _TICKS = np.arange(_CLOSE_TICKS + 2.0)
 _LEAST_PROBABILITY = 1e-14  # what is below is the rounding of a difference
 
@@ -31,7 +33,8 @@ def time_resolution_s(arrival_s: Floats) -> float:
     """The tick to which the arrival times were rounded (1 s in BurstGPT); 0 = none can be seen.
 
     It is the largest tick of 1 ms or more of which all gaps are multiples. Where there is none (times that were sped
-    up, say) but some gaps are 0 or all are multiples of the smallest, it is the smallest gap above 0. Ticks that are a
+    up, say) but some gaps are 0 or all are multiples of the smallest, it is the smallest gap above 0; 1 us at least
+    where the gaps are no multiples of it, for then it may be chance that two drawn times are so near. Ticks that are a
     little uneven count too: Mooncake's arrivals come in heaps every 3 s, give or take 1 ms.
     """
     gaps_s = np.diff(arrival_s)
@@ -46,8 +49,9 @@ def time_resolution_s(arrival_s: Floats) -> float:
         return common_us / 1e6
     smallest_s = float(positive_s.min())
     ticks = positive_s / smallest_s
-    on_grid = bool(np.all(np.abs(ticks - np.rint(ticks)) < 1e-3))
-    return smallest_s if on_grid or len(positive_s) < len(gaps_s) else 0.0
+    if np.all(np.abs(ticks - np.rint(ticks)) < 1e-3):
+        return smallest_s
+    return max(smallest_s, _FINEST_TICK_S) if len(positive_s) < len(gaps_s) else 0.0
 
 
 def _uneven_tick_s(positive_s: Floats) -> float:

@@ -10,7 +10,7 @@ from testbed.report.charts import Absent, Axis, Chart, Layer, Mark, NumberTable,
 from testbed.report.number_text import NOTHING, latency, percent, quantity
 from testbed.report.time_bins import length
 
-# A finer tick is that of the numbers, not of a clock.
+# Such a tick or a finer one is that of the numbers, not of a clock.
 LEAST_RESOLUTION_S = 1e-6
 # Gaps this many times shorter than the longest are below what any server notices.
 DRAWN_RANGE = 1e6
@@ -53,7 +53,7 @@ def _quantile_chart(label: str, traffic: TrafficDescription) -> Chart | Absent:
     low = max(float(values.min()), high / DRAWN_RANGE)
     ends = np.array([low, high])
     tick = f" Gaps under {latency(low)} are not drawn." if low > values.min() else ""
-    if gaps.resolution_s >= LEAST_RESOLUTION_S:
+    if gaps.resolution_s > LEAST_RESOLUTION_S:
         tick = f" Times are recorded to {latency(gaps.resolution_s)}; gaps of 0 are not drawn."
     return Chart(
         key=f"quantiles-{label}",

@@ -108,3 +108,15 @@ def test_a_clockwork_has_the_largest_shape_there_is() -> None:
 )
 def test_the_tick_of_the_times_is_seen(arrival_s: list[float], tick_s: float) -> None:
     assert time_resolution_s(np.array(arrival_s, dtype=float)) == pytest.approx(tick_s)
+
+
+def test_two_drawn_times_that_happen_to_be_nearly_or_fully_equal_are_no_clock() -> None:
+    rng = np.random.default_rng(0)
+    arrival_s = np.cumsum(rng.gamma(0.5, 2.0, 5000))
+    arrival_s[1000] = arrival_s[999]
+    arrival_s[2000] = arrival_s[1999] + 3e-10
+    tick_s = time_resolution_s(np.sort(arrival_s))
+    assert tick_s == 1e-6
+    fit = fit_gamma(np.diff(np.sort(arrival_s)), tick_s)
+    assert fit is not None
+    assert fit.alpha == pytest.approx(0.5, rel=0.05)
