@@ -6,3 +6,9 @@ class InputError(ValueError):
 
     The `burstscale` command prints the message and exits with code 2.
     """
+
+
+def shown(text: str, most_characters: int = 60) -> str:
+    """What stands in a file, for a message of one line: cut where it is long, escaped where it does not print."""
+    cut = text if len(text) <= most_characters else text[:most_characters] + "..."
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in cut)

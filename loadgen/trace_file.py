@@ -1,6 +1,7 @@
 """The project's own trace file: Parquet, one row per request, the rest in the schema's metadata."""
 
 import json
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from loadgen.errors import InputError
+from loadgen.errors import InputError, shown
 from loadgen.prefix import PrefixBlocks
 from loadgen.strict_config import StrictModel, parse
 from loadgen.trace import COLUMNS, OPTIONAL_COLUMNS, SERVICE_LABELS, Trace, make_trace
@@ -39,10 +40,10 @@ def save_trace(trace: Trace, path: Path) -> None:
         about["prefix_block_tokens"] = trace.prefix.block_tokens
         columns[_PREFIX_COLUMN] = pa.LargeListArray.from_arrays(trace.prefix.first, trace.prefix.block)
     table = pa.table(columns)
-    table = table.replace_schema_metadata({_METADATA_KEY: json.dumps(about).encode()})
+    table = table.replace_schema_metadata({_METADATA_KEY: _with_checksum(about)})
     try:
         with path.open("xb") as file:
-            pq.write_table(table, file, compression="zstd")
+            pq.write_table(table, file, compression="zstd", write_page_checksum=True)
     except FileExistsError as error:
         raise InputError(f"{path}: exists already; name another file or remove it") from error
     except OSError as error:
@@ -55,6 +56,7 @@ class _About(StrictModel):
     Attributes:
         services: their names by the values of the column.
         prefix_block_tokens: as in `PrefixBlocks`; None = the trace has none.
+        crc32: of the rest, as JSON; None = written before there was one. Parquet has checksums for its pages only.
     """
 
     format_version: int
@@ -63,6 +65,7 @@ class _About(StrictModel):
     model_names: tuple[str, ...]
     services: tuple[str, ...]
     prefix_block_tokens: int | None = None
+    crc32: int | None = None
 
 
 def load_trace(path: Path) -> Trace:
@@ -72,7 +75,7 @@ def load_trace(path: Path) -> Trace:
         InputError: the file is unreadable, not Parquet, damaged, of another origin, or of a later format version.
     """
     try:
-        table = pq.read_table(path)
+        table = pq.read_table(path, page_checksum_verification=True)
         names = table.column_names
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read as Parquet ({str(error).splitlines()[0]})") from error
@@ -83,6 +86,9 @@ def load_trace(path: Path) -> Trace:
             "a trace file is made by `burstscale trace convert` or `trace make`"
         )
     about = _read_about(path, metadata)
+    unknown = set(names) - {*COLUMNS, *OPTIONAL_COLUMNS, _PREFIX_COLUMN}
+    if unknown:
+        raise InputError(f"{path}: has a column '{shown(min(unknown))}'; it was changed after `burstscale` wrote it")
     present = [*COLUMNS, *(column for column in OPTIONAL_COLUMNS if column in names)]
     for column in present:
         type_ = pa.from_numpy_dtype(np.dtype((COLUMNS | OPTIONAL_COLUMNS)[column]))
@@ -111,7 +117,15 @@ def _read_about(path: Path, metadata: bytes) -> _About:
             f"{path}: has trace format version {version}, this program reads up to version {_FORMAT_VERSION}; "
             "convert the trace again from its source"
         )
-    return parse(_About, values, str(path))
+    about = parse(_About, values, str(path))
+    rest = {key: value for key, value in values.items() if key != "crc32"}
+    if about.crc32 is not None and _with_checksum(rest) != metadata:
+        raise InputError(f"{path}: its metadata are damaged (another checksum); make or convert the trace again")
+    return about
+
+
+def _with_checksum(about: dict[str, Any]) -> bytes:
+    return json.dumps({**about, "crc32": zlib.crc32(json.dumps(about).encode())}).encode()
 
 
 def _prefix_blocks(path: Path, table: Any, block_tokens: int | None) -> PrefixBlocks | None:
@@ -120,6 +134,8 @@ def _prefix_blocks(path: Path, table: Any, block_tokens: int | None) -> PrefixBl
     if _PREFIX_COLUMN not in table.column_names or table.schema.field(_PREFIX_COLUMN).type != _BLOCKS_TYPE:
         raise InputError(f"{path}: column '{_PREFIX_COLUMN}' is missing; it was changed after `burstscale` wrote it")
     lists = table[_PREFIX_COLUMN].combine_chunks()
+    if lists.null_count or lists.flatten().null_count:
+        raise InputError(f"{path}: column '{_PREFIX_COLUMN}' has gaps; it was changed after `burstscale` wrote it")
     counts = lists.value_lengths().to_numpy()
     first = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     return PrefixBlocks(block_tokens, first, lists.flatten().to_numpy())

@@ -13,11 +13,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from loadgen.errors import InputError
+from loadgen.errors import InputError, shown
 from loadgen.formats.bounds import INT32_MAX, LATEST, within
 from loadgen.formats.lines import head_lines
 from loadgen.formats.rows import OnError, RowFormat, Rows, read_rows
-from loadgen.formats.skipped import BadRow, shown
+from loadgen.formats.skipped import BadRow
 
 csv.field_size_limit(INT32_MAX)  # pyarrow has no limit, and both must agree on what is a row
 

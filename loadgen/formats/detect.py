@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from loadgen.errors import InputError
+from loadgen.errors import InputError, shown
 from loadgen.formats.azure import AZURE_COLUMNS, AZURE_TIME, azure_trace, read_azure_rows
 from loadgen.formats.burstgpt import BURSTGPT_COLUMNS, BURSTGPT_TIME, burstgpt_trace, read_burstgpt_rows
 from loadgen.formats.compressed import plain_name
@@ -19,7 +19,7 @@ from loadgen.formats.lines import head_lines
 from loadgen.formats.mooncake import MOONCAKE_KEYS, MOONCAKE_TIME, mooncake_trace, read_mooncake_rows
 from loadgen.formats.parquet import is_parquet, read_parquet
 from loadgen.formats.rows import OnError, Rows
-from loadgen.formats.skipped import SkippedRows, shown
+from loadgen.formats.skipped import SkippedRows
 from loadgen.rate_series import is_rate_series
 from loadgen.trace import Service, Trace
 

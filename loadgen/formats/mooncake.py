@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from loadgen.errors import shown
 from loadgen.formats.bounds import INT32_MAX, LATEST
 from loadgen.formats.lines import split_lines
 from loadgen.formats.rows import OnError, RowFormat, Rows, read_rows
-from loadgen.formats.skipped import BadRow, shown
+from loadgen.formats.skipped import BadRow
 from loadgen.prefix import PrefixBlocks
 from loadgen.trace import Service, Trace, make_trace
 

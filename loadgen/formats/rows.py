@@ -9,9 +9,9 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
-from loadgen.errors import InputError
+from loadgen.errors import InputError, shown
 from loadgen.formats.lines import has_lines, line_blocks, split_lines, without_byte_order_mark, without_header
-from loadgen.formats.skipped import BadRow, SkippedRows, shown
+from loadgen.formats.skipped import BadRow, SkippedRows
 
 OnError = Literal["stop", "skip"]
 

@@ -8,12 +8,6 @@ from typing import Self
 _EXAMPLES = 5
 
 
-def shown(text: str, most_characters: int = 60) -> str:
-    """What stands in a file, for a message of one line: cut where it is long, escaped where it does not print."""
-    cut = text if len(text) <= most_characters else text[:most_characters] + "..."
-    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in cut)
-
-
 @dataclass(frozen=True, slots=True)
 class BadRow:
     """What is wrong with one row.

@@ -158,14 +158,22 @@ def is_plainly_quoted(line: bytes) -> bool:
     return re.fullmatch(rb'(?:"(?:[^"]|"")*"|[^",]*)(?:,(?:"(?:[^"]|"")*"|[^",]*))*', line) is not None
 
 
+def first_time_is_zoned(place: int, others: Sequence[tuple[int, bytes]]) -> bool:
+    """Whether the first time in an Azure file has a UTC offset, as all are then to have."""
+    for _, line in others:
+        cell = "".join(next(csv.reader([line.decode(errors="surrogateescape")]))[place : place + 1])
+        match = re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[ T][0-9:]{8}[0-9.]*(Z|[+-][0-9:]{5})?", cell)
+        if match is not None and len(cell.partition(".")[2].rstrip("Z").partition("+")[0]) <= 9:
+            return match[1] is not None
+    return False
+
+
 def expected_of(data: bytes, read_alone: Callable[[bytes], Reading]) -> Expected:
     """What is in a file. `read_alone` tells what the reader makes of a file with only one, oddly quoted, row."""
     (_, head), *others = numbered_lines(data)
     is_json = head.startswith(b"{")
     header = [] if is_json else next(csv.reader([head.decode()]))
-    # The first time in an Azure file says whether they all have a UTC offset.
-    first_time = re.search(rb"[,\n\r\"][0-9]{4}-[0-9-]{5}[ T][0-9:]{8}[0-9.]*(Z|[+-][0-9:]{5})?[,\n\r\"]", data + b"\n")
-    zoned = first_time is not None and first_time[1] is not None
+    zoned = not is_json and "TIMESTAMP" in header and first_time_is_zoned(header.index("TIMESTAMP"), others)
     expected = Expected()
     for number, line in numbered_lines(data) if is_json else others:
         text = line.decode(errors="surrogateescape")
