@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from loadgen.errors import InputError
+from loadgen.errors import InputError, shown
 from loadgen.formats.compressed import plain_name
 from loadgen.formats.csv_columns import integers, numbers, read_columns, read_header
 
@@ -15,7 +15,7 @@ SERVEGEN_TOTAL_HEADER = ("t_seconds", "requests_per_s", "active_clients")
 
 _HOUR_S = 3600.0
 _DAY_HOURS = 24
-_MOST_BINS = 10_000_000
+_MOST_VALUES = 10_000_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,7 +73,7 @@ def read_rate_series(path: Path) -> RateSeries:
     header = read_header(path)
     if not is_rate_series(header):
         raise InputError(
-            f"{path}: the header '{','.join(header)[:100]}' is of no rate series; want t_seconds,requests_per_s,"
+            f"{path}: the header '{shown(','.join(header), 100)}' is of no rate series; want t_seconds,requests_per_s,"
             "active_clients or t_seconds,<client>,... or day,hour,<label>,..."
         )
     return _read_rates(path, header) if header[0] == "t_seconds" else _read_hourly_counts(path, header)
@@ -88,7 +88,8 @@ def _read_rates(path: Path, header: list[str]) -> RateSeries:
     if len(start_s) < 2:
         raise InputError(f"{path}: holds one row; want at least two, to know how long a bin is")
     bin_s = float(np.min(np.diff(start_s)))
-    index = np.rint((start_s - start_s[0]) / bin_s) if bin_s > 0 else np.zeros(len(start_s))
+    with np.errstate(over="ignore"):  # an endless number of bins is no multiple, below
+        index = np.rint((start_s - start_s[0]) / bin_s) if bin_s > 0 else np.zeros(len(start_s))
     off = np.flatnonzero(
         (np.diff(index, prepend=-1) <= 0) | (np.abs(start_s - start_s[0] - index * bin_s) > 1e-3 * bin_s)
     )
@@ -121,8 +122,11 @@ def _read_hourly_counts(path: Path, header: list[str]) -> RateSeries:
 
 def _spread(path: Path, table: Any, labels: tuple[str, ...], index: NDArray[np.int64]) -> NDArray[np.float64]:
     """The rows' values at their bins, NaN in bins without a row; f64[labels, bins]."""
-    if index[-1] >= _MOST_BINS:
-        raise InputError(f"{path}: spans {index[-1] + 1} bins, want at most {_MOST_BINS}; check its times")
+    if (index[-1] + 1) * len(labels) > _MOST_VALUES:
+        raise InputError(
+            f"{path}: spans {index[-1] + 1} bins of {len(labels)} columns, want at most {_MOST_VALUES} values; check "
+            "its times"
+        )
     values = np.full((len(labels), int(index[-1]) + 1), np.nan)
     for place, label in enumerate(labels):
         values[place, index] = table[label].to_numpy()
