@@ -343,9 +343,9 @@ CSV_FORMATS: list[dict[str, st.SearchStrategy[str]]] = [
 
 
 @st.composite
-def csv_lines(draw: st.DrawFn) -> list[str]:
+def csv_lines(draw: st.DrawFn, formats: Sequence[dict[str, st.SearchStrategy[str]]] = CSV_FORMATS) -> list[str]:
     """A header in any order with some further columns, and rows of which most are good."""
-    columns = dict(draw(st.sampled_from(CSV_FORMATS)))
+    columns = dict(draw(st.sampled_from(formats)))
     columns |= dict.fromkeys(draw(st.sampled_from([[], [], ["note"], ["", "note"]])), texts)
     names = draw(st.permutations(list(columns))) if draw(st.booleans()) else list(columns)
     header = [f'"{name}"' if draw(st.integers(0, 20)) == 0 else name for name in names]
@@ -515,3 +515,30 @@ def test_every_line_is_a_right_request_or_is_reported(
         assert isinstance(stopped, Reading), stopped
         assert_holds(stopped, expected)
         assert (stopped.rows, stopped.sorted_rows) == (reading.rows, 0)
+
+
+@given(st.lists(csv_lines([BURSTGPT_1, BURSTGPT_2]), min_size=2, max_size=3), st.integers(1, 400))
+@settings(max_examples=100)
+def test_every_line_of_several_files_is_a_right_request_or_is_reported(
+    folder: Path, contents: list[list[str]], block_bytes: int
+) -> None:
+    data = ["\n".join(content).encode(errors="surrogateescape") for content in contents]
+    parts = [expected_in(folder, part) for part in data]
+    paths = [folder / f"part{place}.csv" for place in range(len(parts))]
+    for path, part in zip(paths, data, strict=True):
+        path.write_bytes(part)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lines, "_BLOCK_BYTES", block_bytes)
+        try:
+            reading = read_traces(paths, on_error="skip")
+        except InputError:
+            assert not all(part.good for part in parts)
+            return
+    assert all(part.good for part in parts)
+    assert len(reading.skipped) == sum(len(part.bad) for part in parts)
+    assert reading.rows == sum(len(part.good) + len(part.bad) for part in parts)
+    # The files with the earlier first requests come first where requests are of one instant.
+    by_start = sorted(parts, key=lambda part: min(row.time for row in part.good))
+    merged = Expected([row for part in by_start for row in part.good])
+    assert_holds(reading, merged)
+    np.testing.assert_allclose(reading.trace.arrival_s, arrivals_of(data[0], merged.good), rtol=1e-15, atol=1e-9)
