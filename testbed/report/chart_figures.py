@@ -6,8 +6,8 @@ import numpy as np
 
 from testbed.report.axes import Json, log_ticks, round_ticks
 from testbed.report.charts import Axis, Chart, HeatMap, Layer, Mark
-from testbed.report.figures import LegendEntry, short_values
-from testbed.report.palette import REFERENCE, translucent
+from testbed.report.figures import LegendEntry, limit_line, limit_name, short_values
+from testbed.report.palette import translucent
 
 # Room for axis titles and tick labels, in pixels.
 MARGIN = {"t": 14, "b": 46, "l": 68, "r": 18, "pad": 0}
@@ -31,8 +31,8 @@ def draw_chart(chart: Chart) -> Json:
         "font": {"family": "inherit", "size": 12},
         "xaxis": _axis(chart.x, *_extent(chart, of_x=True)) | {"ticks": "outside", "ticklen": 4, "tickangle": 0},
         "yaxis": _axis(chart.y, *_extent(chart, of_x=False)),
-        "shapes": [_limit_line(value) for _, value in chart.limits],
-        "annotations": [_limit_name(label, value, chart.y) for label, value in chart.limits],
+        "shapes": [limit_line(value, "y") for _, value in chart.limits],
+        "annotations": [limit_name(label, value, "y", is_log=chart.y.is_log) for label, value in chart.limits],
     }
     return {"data": data, "layout": layout}
 
@@ -140,23 +140,3 @@ def _linear_ticks(bottom: float, top: float, *, whole: bool) -> list[float]:
         return [place for place in round_ticks(top, whole=whole) if place >= bottom]
     step = round_ticks(max(top, -bottom), whole=False)[1]
     return [index * step for index in range(math.ceil(bottom / step), math.floor(top / step) + 1)]
-
-
-def _limit_line(value: float) -> Json:
-    line = {"width": 1.2, "dash": "dash", "color": REFERENCE}
-    return {"type": "line", "xref": "paper", "yref": "y", "x0": 0, "x1": 1, "y0": value, "y1": value, "line": line}
-
-
-def _limit_name(label: str, value: float, axis: Axis) -> Json:
-    return {
-        "text": label,
-        "xref": "paper",
-        "yref": "y",
-        "x": 1,
-        "y": math.log10(value) if axis.is_log else value,
-        "xanchor": "right",
-        "yanchor": "bottom",
-        "showarrow": False,
-        "font": {"size": 11},
-        "bgcolor": "#ffffff",
-    }

@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 
 from testbed.report.axes import START_MS, Json, axis_ms, time_axis, time_axis_on_top, value_axis
-from testbed.report.palette import translucent
+from testbed.report.palette import REFERENCE, translucent
 from testbed.report.panels import Floats, Panel, Series, Shape, Unit
 
 HEADER_PIXELS = 58
@@ -78,7 +78,9 @@ def draw_timeline(panels: list[Panel], duration_s: float) -> Timeline:
         headers.append(_header(panel, TOP_PIXELS + above, len(data)))
         data.extend(_trace(series, row) for series in panel.series)
         readouts.extend(_readout(series, panel.unit) for series in panel.series)
-        _draw_limits(layout, panel, row)
+        for label, value in panel.limits:
+            layout["shapes"].append(limit_line(value, f"y{row}"))
+            layout["annotations"].append(limit_name(label, value, f"y{row}", is_log=panel.is_log))
         above = top + panel.height_pixels
     return Timeline({"data": data, "layout": layout}, readouts, tuple(headers), height)
 
@@ -147,31 +149,23 @@ def _ink(series: Series) -> float:
     return min(2 * series.opacity + 0.15, 1.0) if series.shape in (Shape.BAND, Shape.FLOOR) else 1.0
 
 
-def _draw_limits(layout: Json, panel: Panel, row: int) -> None:
-    for label, value in panel.limits:
-        layout["shapes"].append(
-            {
-                "type": "line",
-                "xref": "paper",
-                "yref": f"y{row}",
-                "x0": 0,
-                "x1": 1,
-                "y0": value,
-                "y1": value,
-                "line": {"width": 1.2, "dash": "dash", "color": "#8a9099"},
-            }
-        )
-        layout["annotations"].append(
-            {
-                "text": label,
-                "xref": "paper",
-                "yref": f"y{row}",
-                "x": 1,
-                "y": math.log10(value) if panel.is_log else value,
-                "xanchor": "right",
-                "yanchor": "bottom",
-                "showarrow": False,
-                "font": {"size": 11},
-                "bgcolor": "#ffffff",
-            }
-        )
+def limit_line(value: float, axis: str) -> Json:
+    """A dashed line across the figure at a value of the y axis `axis`."""
+    line = {"width": 1.2, "dash": "dash", "color": REFERENCE}
+    return {"type": "line", "xref": "paper", "yref": axis, "x0": 0, "x1": 1, "y0": value, "y1": value, "line": line}
+
+
+def limit_name(label: str, value: float, axis: str, *, is_log: bool) -> Json:
+    """What such a line is called, at its right end."""
+    return {
+        "text": label,
+        "xref": "paper",
+        "yref": axis,
+        "x": 1,
+        "y": math.log10(value) if is_log else value,
+        "xanchor": "right",
+        "yanchor": "bottom",
+        "showarrow": False,
+        "font": {"size": 11},
+        "bgcolor": "#ffffff",
+    }
