@@ -33,6 +33,7 @@ def save_trace(trace: Trace, path: Path) -> None:
         "duration_s": trace.duration_s,
         "model_names": list(trace.model_names),
         "services": list(SERVICE_LABELS),
+        "requests": len(trace),
     }
     columns: dict[str, Any] = {column: getattr(trace, column) for column in COLUMNS}
     columns |= {column: getattr(trace, column) for column in OPTIONAL_COLUMNS if getattr(trace, column) is not None}
@@ -56,6 +57,7 @@ class _About(StrictModel):
     Attributes:
         services: their names by the values of the column.
         prefix_block_tokens: as in `PrefixBlocks`; None = the trace has none.
+        requests: how many rows there are; None = written before this was said.
         crc32: of the rest, as JSON; None = written before there was one. Parquet has checksums for its pages only.
     """
 
@@ -65,6 +67,7 @@ class _About(StrictModel):
     model_names: tuple[str, ...]
     services: tuple[str, ...]
     prefix_block_tokens: int | None = None
+    requests: int | None = None
     crc32: int | None = None
 
 
@@ -86,6 +89,10 @@ def load_trace(path: Path) -> Trace:
             "a trace file is made by `burstscale trace convert` or `trace make`"
         )
     about = _read_about(path, metadata)
+    if about.requests is not None and about.requests != table.num_rows:
+        raise InputError(
+            f"{path}: holds {table.num_rows} of {about.requests} requests; make or convert the trace again"
+        )
     unknown = set(names) - {*COLUMNS, *OPTIONAL_COLUMNS, _PREFIX_COLUMN}
     if unknown:
         raise InputError(f"{path}: has a column '{shown(min(unknown))}'; it was changed after `burstscale` wrote it")
