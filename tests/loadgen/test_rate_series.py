@@ -78,7 +78,7 @@ def test_hours_count_from_midnight_of_the_first_day(tmp_path: Path) -> None:
         ("t_seconds,a\n0,1\n0,1\n", "t_seconds 0 is no multiple of the bin of 0 s after 0, or comes twice"),
         ("t_seconds,a\n0,1\n60,1\n60,1\n", "comes twice; want a regular series"),
         ("t_seconds,a\n0,1\n60,1\n150,1\n", "t_seconds 150 is no multiple of the bin of 60 s after 0"),
-        ("t_seconds,a\n0,1\n60,1\n6e12,1\n", "at most 10000000; check its times"),
+        ("t_seconds,a\n0,1\n60,1\n6e12,1\n", "at most 10000000 values; check its times"),
         ("t_seconds,a\n60,1\n0,1\n", r"rates.csv line 3: 't_seconds' goes backward \(60, then 0\)"),
         ("t_seconds,a\n0,1\n60,-1\n", "rates.csv line 3: 'a' is '-1', want a number from 0 to"),
         ("t_seconds,a\n0,1\n60,nan\n", "rates.csv line 3: 'a' is 'nan', want a number from 0 to"),
