@@ -147,9 +147,7 @@ def _print_requests(check: "RequestsCheck") -> None:
         console.print(f"  host {host_s * 1000:g} ms: {_signed(errors)}")
     console.print(f"  without mixed-step terms: {_signed(check.without_mixed_terms)}")
     if check.has_prefix_cache:
-        console.print(
-            "  the engine kernel has no prefix cache here: a preempted request computes all of its tokens anew"
-        )
+        console.print(f"  without the prefix cache that the run had: {_signed(check.without_prefix_cache)}")
     console.print(_verdict(check.is_within_target, f"{TARGET_PERCENT:g} % in each") + "\n")
 
 

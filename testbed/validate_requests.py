@@ -14,6 +14,7 @@ from autoscaler.profile_fit.catalogue import CARDS
 from autoscaler.profile_fit.model_shapes import LLAMA_3_8B
 from autoscaler.profile_fit.profile_file import HOST_S_RANGE, MixedRatios, fit_profile, hardware_file
 from autoscaler.simulator.engine_replay import replay_arrivals
+from autoscaler.simulator.prefix_cache import own_texts
 from loadgen.errors import InputError
 
 TARGET_PERCENT = 5.0
@@ -52,8 +53,9 @@ class RequestsCheck:
     """A run, predicted.
 
     Attributes:
-        has_prefix_cache: of the measured engine; the replay has none.
+        has_prefix_cache: of the measured engine, and of the replay, where no two prompts share text.
         by_host_s, without_mixed_terms: how the errors move with what is uncertain.
+        without_prefix_cache: the errors of a replay that has none.
     """
 
     card: str
@@ -66,6 +68,7 @@ class RequestsCheck:
     predicted: Latencies
     by_host_s: Mapping[float, Mapping[str, float]]
     without_mixed_terms: Mapping[str, float]
+    without_prefix_cache: Mapping[str, float]
 
     @property
     def errors_percent(self) -> dict[str, float]:
@@ -113,6 +116,9 @@ def check_requests(tables: Path, ratios: MixedRatios) -> Iterator[RequestsCheck]
             predicted=_predicted(hardware, run),
             by_host_s=by_host_s,
             without_mixed_terms=_predicted(plain, run).errors_percent(run.latencies),
+            without_prefix_cache=_predicted(hardware, replace(run, has_prefix_cache=False)).errors_percent(
+                run.latencies
+            ),
         )
 
 
@@ -154,7 +160,8 @@ def read_run(folder: Path) -> MeasuredRun:
 
 def _predicted(hardware: HardwareProfile, run: MeasuredRun) -> Latencies:
     """The run, on the engine kernel."""
-    times = replay_arrivals(hardware, run.arrival_s, run.prompt_tokens, run.output_tokens)
+    texts = own_texts() if run.has_prefix_cache else None
+    times = replay_arrivals(hardware, run.arrival_s, run.prompt_tokens, run.output_tokens, texts)
     return _means(times.ttft_s, times.e2e_s, run.output_tokens)
 
 

@@ -6,6 +6,7 @@ from autoscaler.interface import HardwareProfile
 from autoscaler.simulator.cost_model import step_costs
 from autoscaler.simulator.engine_kernel import add_request, begin_step, complete_step, remove_request
 from autoscaler.simulator.engine_state import add_slots, check_engine, empty_engine, engine_limits
+from autoscaler.simulator.prefix_cache import PromptTexts
 from loadgen.errors import InputError
 
 
@@ -31,12 +32,15 @@ class EngineStepper:
 
     Args:
         capacity_requests: room for so many requests at first; it grows where more are added.
+        texts: the engine has a prefix cache, and these are the prompts of requests 0, 1, ...; None = it has none.
     """
 
-    def __init__(self, hardware: HardwareProfile, capacity_requests: int = 256) -> None:
+    def __init__(
+        self, hardware: HardwareProfile, capacity_requests: int = 256, texts: PromptTexts | None = None
+    ) -> None:
         self._limits = engine_limits(hardware)
         self._costs = step_costs(hardware)
-        self._engine = empty_engine(capacity_requests, self._limits)
+        self._engine = empty_engine(capacity_requests, self._limits, texts)
         self._slots: dict[int, int] = {}
 
     @property
@@ -53,6 +57,11 @@ class EngineStepper:
     def kv_cache_fraction(self) -> float:
         """Share of the KV blocks that are held, 0..1."""
         return 1.0 - self._engine.state.free_blocks / self._limits.usable_blocks
+
+    @property
+    def found_tokens(self) -> int:
+        """Tokens of admitted requests that were in the prefix cache, since the engine began."""
+        return self._engine.state.found_tokens
 
     def add(self, request: int, prompt_tokens: int, output_tokens: int) -> None:
         """Queue a request under the caller's number; it gets exactly `output_tokens` tokens (at least 1).

@@ -13,11 +13,12 @@ fleet simulator; the arithmetic is the same to the last bit.
 Source: vllm 0.29.0, v1/core/sched/scheduler.py (Scheduler.schedule), v1/core/kv_cache_manager.py (allocate_slots,
 full_sequence_must_fit), config/scheduler.py (scheduler_reserve_full_isl = True, watermark = 0).
 tests/autoscaler/test_engine_vllm.py holds the schedule against that scheduler itself, step by step.
-Left out: prefix cache, priorities, speculative decoding, asynchronous scheduling (it hides host time).
+Left out: priorities, speculative decoding, asynchronous scheduling (it hides host time).
 """
 
 from autoscaler.simulator.cost_model import StepCosts, step_seconds
 from autoscaler.simulator.engine_state import Engine, EngineLimits
+from autoscaler.simulator.prefix_cache_kernel import find_computed, hold_computed, let_go, take_blocks
 
 
 def blocks_for(tokens: int, block_tokens: int) -> int:
@@ -48,7 +49,7 @@ def release(engine: Engine, index: int) -> None:
     """Free the blocks of a slot and make it spare; it must be out of the running list and the queue already."""
     state = engine.state
     slot = engine.slots[index]
-    state.free_blocks += slot.blocks
+    state.free_blocks += let_go(engine.cache, slot, index)
     slot.blocks = 0
     slot.scheduled_tokens = 0
     engine.spare_slots[state.spare] = index
@@ -83,7 +84,7 @@ def preempt_last(engine: Engine) -> None:
     state.running -= 1
     index = engine.running_slots[state.running]
     slot = engine.slots[index]
-    state.free_blocks += slot.blocks
+    state.free_blocks += let_go(engine.cache, slot, index)
     slot.blocks = 0
     slot.computed_tokens = 0
     ring = len(engine.waiting_slots)
@@ -95,7 +96,7 @@ def preempt_last(engine: Engine) -> None:
 
 
 def schedule_tokens(engine: Engine, index: int, tokens: int, block_tokens: int) -> None:
-    """Give the request in slot `index` `tokens` tokens of the step, and the blocks for them, which must be free."""
+    """Give the request in slot `index` `tokens` tokens of the step, and count its blocks, which must be free."""
     state = engine.state
     slot = engine.slots[index]
     slot.scheduled_tokens = tokens
@@ -124,6 +125,7 @@ def schedule_running(engine: Engine, limits: EngineLimits, budget: int) -> int:
             preempt_last(engine)
         if state.running == position:  # it was the last itself
             break
+        take_blocks(engine.cache, slot, index, needed, slot.computed_tokens + tokens, limits.block_tokens)
         schedule_tokens(engine, index, tokens, limits.block_tokens)
         budget -= tokens
         position += 1
@@ -138,14 +140,25 @@ def admit(engine: Engine, limits: EngineLimits, budget: int) -> None:
         index = engine.waiting_slots[state.waiting_head]
         slot = engine.slots[index]
         known = slot.prompt_tokens + slot.produced_tokens
-        if blocks_for(known, limits.block_tokens) > state.free_blocks:
+        if state.free_blocks == 0:  # one is needed, whatever the prefix cache has
+            break
+        found, unheld = find_computed(engine.cache, slot, index, limits.block_tokens)
+        if blocks_for(known, limits.block_tokens) - found + unheld > state.free_blocks:
             break
         state.waiting_head = (state.waiting_head + 1) % ring
         state.waiting -= 1
         engine.running_slots[state.running] = index
         state.running += 1
         slot.prefill_tokens = known
-        tokens = min(known, budget)
+        hold_computed(engine.cache, index, found)
+        state.free_blocks -= unheld
+        slot.blocks = found
+        slot.computed_tokens = found * limits.block_tokens
+        state.looked_up_tokens += known
+        state.found_tokens += slot.computed_tokens
+        tokens = min(known - slot.computed_tokens, budget)
+        added = blocks_for(slot.computed_tokens + tokens, limits.block_tokens) - found
+        take_blocks(engine.cache, slot, index, added, slot.computed_tokens + tokens, limits.block_tokens)
         schedule_tokens(engine, index, tokens, limits.block_tokens)
         budget -= tokens
 
@@ -219,10 +232,13 @@ def repeat_step(engine: Engine, limits: EngineLimits, steps: int) -> None:
     """
     state = engine.state
     for position in range(state.running):
-        slot = engine.slots[engine.running_slots[position]]
+        index = engine.running_slots[position]
+        slot = engine.slots[index]
         slot.computed_tokens += steps
         slot.produced_tokens += steps
-        added = blocks_for(slot.computed_tokens + 1, limits.block_tokens) - slot.blocks
+        known = slot.computed_tokens + 1
+        added = blocks_for(known, limits.block_tokens) - slot.blocks
+        take_blocks(engine.cache, slot, index, added, known, limits.block_tokens)
         slot.blocks += added
         state.free_blocks -= added
     state.step_kv_tokens += steps * state.running

@@ -9,6 +9,7 @@ from autoscaler.interface import HardwareProfile
 from autoscaler.simulator.cost_model import step_costs
 from autoscaler.simulator.engine_kernel import add_request, begin_step, complete_step, repeat_step, steady_steps
 from autoscaler.simulator.engine_state import Engine, empty_engine, engine_limits
+from autoscaler.simulator.prefix_cache import PromptTexts
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,11 +40,16 @@ def replay_arrivals(
     arrival_s: NDArray[np.float64],
     prompt_tokens: NDArray[np.int64],
     output_tokens: NDArray[np.int64],
+    texts: PromptTexts | None = None,
 ) -> ReplayTimes:
-    """Send each request at its time, ascending; the engine sees it at the end of the step under way."""
+    """Send each request at its time, ascending; the engine sees it at the end of the step under way.
+
+    Args:
+        texts: the engine has a prefix cache, and these are the requests' prompts; None = it has none.
+    """
     requests = len(arrival_s)
     limits, costs = engine_limits(hardware), step_costs(hardware)
-    engine = empty_engine(requests, limits)
+    engine = empty_engine(requests, limits, texts)
     times = ReplayTimes(arrival_s, np.full(requests, np.nan), np.full(requests, np.nan))
     now_s, sent = 0.0, 0
     while sent < requests or engine.state.running + engine.state.waiting > 0:

@@ -4,6 +4,13 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from autoscaler.interface import HardwareProfile
+from autoscaler.simulator.prefix_cache import (
+    PrefixCache,
+    PromptTexts,
+    add_block_tables,
+    check_prefix_cache,
+    empty_prefix_cache,
+)
 
 
 @dataclass(slots=True)
@@ -39,6 +46,7 @@ class EngineState:
         waiting_head: where the ring of waiting slots begins.
         free_blocks: KV blocks that nobody holds.
         output_tokens, preemptions: since the engine began.
+        looked_up_tokens, found_tokens: of admitted requests, those known and those that the prefix cache had of them.
     """
 
     running: int = 0
@@ -54,6 +62,8 @@ class EngineState:
     step_delivered: int = 0
     output_tokens: int = 0
     preemptions: int = 0
+    looked_up_tokens: int = 0
+    found_tokens: int = 0
 
 
 class Engine(NamedTuple):
@@ -64,6 +74,7 @@ class Engine(NamedTuple):
         waiting_slots: a ring of `state.waiting` slots that begins at `state.waiting_head`.
         spare_slots: the first `state.spare` are the unused slots.
         delivered_slots: the first `state.step_delivered` got a token in the last step.
+        cache: None = there is none: blocks are counted, not told apart.
     """
 
     state: EngineState
@@ -72,6 +83,7 @@ class Engine(NamedTuple):
     waiting_slots: list[int]
     spare_slots: list[int]
     delivered_slots: list[int]
+    cache: PrefixCache | None
 
 
 class EngineLimits(NamedTuple):
@@ -92,6 +104,11 @@ class EngineLimits(NamedTuple):
         """The most tokens that prompt and output may have together: a request with more would never end."""
         return min(self.max_model_tokens, self.usable_blocks * self.block_tokens)
 
+    @property
+    def longest_request_blocks(self) -> int:
+        """The most KV blocks that one request may hold."""
+        return -(-self.longest_request_tokens // self.block_tokens)
+
 
 def engine_limits(hardware: HardwareProfile) -> EngineLimits:
     """The limits of an engine on `hardware`."""
@@ -104,8 +121,11 @@ def engine_limits(hardware: HardwareProfile) -> EngineLimits:
     )
 
 
-def empty_engine(slots: int, limits: EngineLimits) -> Engine:
-    """An engine without requests, with room for `slots` of them."""
+def empty_engine(slots: int, limits: EngineLimits, texts: PromptTexts | None = None) -> Engine:
+    """An engine without requests, with room for `slots` of them; a prefix cache where `texts` are given."""
+    cache = None
+    if texts is not None:
+        cache = empty_prefix_cache(slots, limits.usable_blocks, limits.longest_request_blocks, texts)
     return Engine(
         state=EngineState(spare=slots, free_blocks=limits.usable_blocks),
         slots=[Slot() for _ in range(slots)],
@@ -113,6 +133,7 @@ def empty_engine(slots: int, limits: EngineLimits) -> Engine:
         waiting_slots=[0] * slots,
         spare_slots=list(range(slots - 1, -1, -1)),
         delivered_slots=[0] * slots,
+        cache=cache,
     )
 
 
@@ -125,6 +146,8 @@ def add_slots(engine: Engine, added: int) -> None:
     engine.slots.extend(Slot() for _ in range(added))
     engine.running_slots.extend([0] * added)
     engine.delivered_slots.extend([0] * added)
+    if engine.cache is not None:
+        add_block_tables(engine.cache, added)
     engine.spare_slots[state.spare :] = range(before + added - 1, before - 1, -1)
     engine.spare_slots.extend([0] * (before + added - len(engine.spare_slots)))
     state.spare += added
@@ -138,9 +161,14 @@ def check_engine(engine: Engine, limits: EngineLimits) -> None:
     spare = [int(index) for index in engine.spare_slots[: state.spare]]
     assert sorted(running + waiting + spare) == list(range(ring)), "each slot is in one list, once"
     assert state.running <= limits.max_sequences, "at most max_sequences run"
-    held = sum(engine.slots[index].blocks for index in range(ring))
-    assert held + state.free_blocks == limits.usable_blocks, "blocks are held or free"
     assert state.free_blocks >= 0, "no more blocks are held than there are"
+    if engine.cache is not None:
+        check_prefix_cache(
+            engine.cache, {index: engine.slots[index] for index in running}, state.free_blocks, limits.block_tokens
+        )
+    else:
+        held = sum(engine.slots[index].blocks for index in range(ring))
+        assert held + state.free_blocks == limits.usable_blocks, "blocks are held or free"
     assert not any(engine.slots[index].blocks for index in waiting + spare), "only running requests hold blocks"
     at_work = [engine.slots[index] for index in running]
     assert sum(slot.scheduled_tokens for slot in at_work) <= limits.max_batched_tokens, "a step keeps to its budget"

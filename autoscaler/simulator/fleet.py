@@ -22,12 +22,14 @@ from autoscaler.simulator.fleet_state import (
     Fate,
     FleetArrays,
     Rules,
+    empty_caches,
     empty_fleet,
     engine_as_objects,
     reset_engine,
     with_rows,
 )
 from autoscaler.simulator.offered_requests import requests_of, service_queues
+from autoscaler.simulator.prompt_texts import prompt_texts
 from autoscaler.simulator.replica_kernel import report_all, set_next, settle_all
 from loadgen.trace import Trace
 
@@ -66,6 +68,7 @@ class FleetConfig:
         settle_s: simulated after the last request has ended, so that the fleet is seen to shrink.
         idle_s: how long the fleet has been up when the trace begins; the policy and the forecasters have seen that
             nothing came in that time.
+        prefix_caching: as in vLLM; which prompts begin alike says `Trace.prefix`.
     """
 
     hardware: HardwareProfile
@@ -83,6 +86,7 @@ class FleetConfig:
     drain_timeout_s: float = 60.0
     settle_s: float = 0.0
     idle_s: float = 0.0
+    prefix_caching: bool = False
 
 
 class Fleet:
@@ -108,7 +112,10 @@ class Fleet:
         )
         services, of_service = service_queues(trace, config.services)
         self._requests = requests_of(trace)
-        self._arrays = empty_fleet(config.limits.max_replicas + 1, config.max_ongoing_requests, services, of_service)
+        rows, slots, caches = config.limits.max_replicas + 1, config.max_ongoing_requests, None
+        if config.prefix_caching:
+            caches = empty_caches(rows, slots, self._limits, prompt_texts(trace.prefix))
+        self._arrays = empty_fleet(rows, slots, services, of_service, caches)
         self._started = 0
         self._sampled_s = 0.0
         self.lives: list[ReplicaLife] = []

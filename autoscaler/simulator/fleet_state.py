@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from autoscaler.simulator.compiled import record_type
 from autoscaler.simulator.cost_model import StepCosts
 from autoscaler.simulator.engine_state import Engine, EngineLimits, EngineState, Slot
+from autoscaler.simulator.prefix_cache import KvBlock, PrefixCache, PromptTexts, hash_table_places
 
 # States of a row. ENDED keeps the replica's history until it is read, then the row is FREE.
 FREE, STARTING, READY, DRAINING, ENDED = range(5)
@@ -109,7 +110,7 @@ class Clock:
 
 
 REPLICA, SERVICE, CLOCK = record_type(ReplicaRow), record_type(ServiceQueue), record_type(Clock)
-ENGINE, SLOT = record_type(EngineState), record_type(Slot)
+ENGINE, SLOT, KV_BLOCK = record_type(EngineState), record_type(Slot), record_type(KvBlock)
 
 
 # One request: what is asked for, and what became of it.
@@ -131,6 +132,17 @@ REQUEST = np.dtype(
 )
 
 
+class PrefixCacheArrays(NamedTuple):
+    """The prefix caches of R rows, one row each but for the texts, which they have in common; see `PrefixCache`."""
+
+    blocks: NDArray[np.void]
+    block_tables: NDArray[np.int32]
+    by_hash: NDArray[np.int64]
+    text_first: NDArray[np.int64]
+    text_hashes: NDArray[np.int64]
+    text_block_tokens: int
+
+
 class FleetArrays(NamedTuple):
     """R rows of replicas with S slots each.
 
@@ -138,6 +150,7 @@ class FleetArrays(NamedTuple):
         next_s: f64[R], when something happens in a row next.
         of_service: i64[n], the requests of each service one after the other (`ServiceQueue.first`).
         states, slots, running_slots, ...: the engines, one row each; see `engine_state`.
+        caches: their prefix caches; None = they have none.
     """
 
     clock: NDArray[np.void]
@@ -151,6 +164,7 @@ class FleetArrays(NamedTuple):
     waiting_slots: NDArray[np.int64]
     spare_slots: NDArray[np.int64]
     delivered_slots: NDArray[np.int64]
+    caches: PrefixCacheArrays | None
 
 
 class Rules(NamedTuple):
@@ -164,7 +178,13 @@ class Rules(NamedTuple):
     most_steps: int
 
 
-def empty_fleet(rows: int, slots: int, services: NDArray[np.void], of_service: NDArray[np.int64]) -> FleetArrays:
+def empty_fleet(
+    rows: int,
+    slots: int,
+    services: NDArray[np.void],
+    of_service: NDArray[np.int64],
+    caches: PrefixCacheArrays | None = None,
+) -> FleetArrays:
     """A fleet without replicas, with room for `rows` of them."""
     return FleetArrays(
         clock=np.zeros(1, CLOCK),
@@ -178,17 +198,33 @@ def empty_fleet(rows: int, slots: int, services: NDArray[np.void], of_service: N
         waiting_slots=np.zeros((rows, slots), np.int64),
         spare_slots=np.zeros((rows, slots), np.int64),
         delivered_slots=np.zeros((rows, slots), np.int64),
+        caches=caches,
+    )
+
+
+def empty_caches(rows: int, slots: int, limits: EngineLimits, texts: PromptTexts) -> PrefixCacheArrays:
+    """Room for the prefix caches of `rows` engines."""
+    return PrefixCacheArrays(
+        np.zeros((rows, limits.usable_blocks + 1), KV_BLOCK),
+        np.zeros((rows, slots, limits.longest_request_blocks), np.int32),
+        np.zeros((rows, hash_table_places(limits.usable_blocks)), np.int64),
+        *texts,
     )
 
 
 def with_rows(fleet: FleetArrays, added: int) -> FleetArrays:
     """The same fleet with room for `added` more replicas."""
     more = empty_fleet(added, fleet.slots.shape[1], fleet.services, fleet.of_service)
-    joined = {
+    joined: dict[str, Any] = {
         name: np.concatenate([getattr(fleet, name), getattr(more, name)])
         for name in FleetArrays._fields
-        if name not in ("clock", "services", "of_service")
+        if name not in ("clock", "services", "of_service", "caches")
     }
+    if fleet.caches is not None:
+        blocks, tables, by_hash = (
+            np.concatenate([rows, np.zeros((added, *rows.shape[1:]), rows.dtype)]) for rows in fleet.caches[:3]
+        )
+        joined["caches"] = fleet.caches._replace(blocks=blocks, block_tables=tables, by_hash=by_hash)
     return fleet._replace(**joined)
 
 
@@ -200,10 +236,27 @@ def reset_engine(fleet: FleetArrays, row: int, limits: EngineLimits) -> None:
     fleet.states["spare"][row] = slots
     fleet.slots[row] = np.zeros((), SLOT)
     fleet.spare_slots[row] = np.arange(slots - 1, -1, -1)
+    if fleet.caches is not None:
+        ring = fleet.caches.blocks.shape[1]
+        fleet.caches.by_hash[row] = 0
+        fleet.caches.blocks[row] = np.zeros((), KV_BLOCK)
+        fleet.caches.blocks["next_free"][row] = (np.arange(ring) + 1) % ring
+        fleet.caches.blocks["previous_free"][row] = (np.arange(ring) - 1) % ring
 
 
 def engine_as_objects(fleet: FleetArrays, row: int) -> Engine:
     """A copy of one row's engine as Python objects, for `check_engine`."""
+    cache = None
+    if fleet.caches is not None:
+        blocks, tables, by_hash, text_first, text_hashes, text_block_tokens = fleet.caches
+        cache = PrefixCache(
+            [KvBlock(*block.item()) for block in blocks[row]],
+            list(tables[row]),
+            by_hash[row].tolist(),
+            text_first.tolist(),
+            text_hashes.tolist(),
+            text_block_tokens,
+        )
     return Engine(
         EngineState(*fleet.states[row].item()),
         [Slot(*slot.item()) for slot in fleet.slots[row]],
@@ -211,4 +264,5 @@ def engine_as_objects(fleet: FleetArrays, row: int) -> Engine:
         fleet.waiting_slots[row].tolist(),
         fleet.spare_slots[row].tolist(),
         fleet.delivered_slots[row].tolist(),
+        cache,
     )

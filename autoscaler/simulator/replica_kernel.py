@@ -13,11 +13,36 @@ from autoscaler.simulator.compiled import allow_in_compiled_code, compiled, comp
 from autoscaler.simulator.cost_model import step_seconds
 from autoscaler.simulator.engine_kernel import begin_step, complete_step, remove_request, repeat_step, steady_steps
 from autoscaler.simulator.engine_state import Engine
-from autoscaler.simulator.fleet_state import DRAINING, ENDED, READY, STARTING, Fate, FleetArrays, Rules
+from autoscaler.simulator.fleet_state import (
+    DRAINING,
+    ENDED,
+    READY,
+    STARTING,
+    Fate,
+    FleetArrays,
+    PrefixCacheArrays,
+    Rules,
+)
+from autoscaler.simulator.prefix_cache import PrefixCache
 
 allow_in_compiled_code(cost_model, engine_kernel)
 
 OK, REPLICA_LOST = int(Fate.OK), int(Fate.REPLICA_LOST)
+
+
+@compiled_inner
+def cache_of(caches: PrefixCacheArrays | None, row: int) -> PrefixCache | None:
+    """The prefix cache of one row, as the engine kernel takes it."""
+    if caches is None:
+        return None
+    return PrefixCache(
+        caches.blocks[row],
+        caches.block_tables[row],
+        caches.by_hash[row],
+        caches.text_first,
+        caches.text_hashes,
+        caches.text_block_tokens,
+    )
 
 
 @inlined
@@ -30,6 +55,7 @@ def engine_of(fleet: FleetArrays, row: int) -> Engine:
         fleet.waiting_slots[row],
         fleet.spare_slots[row],
         fleet.delivered_slots[row],
+        cache_of(fleet.caches, row),
     )
 
 

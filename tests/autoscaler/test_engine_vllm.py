@@ -2,26 +2,34 @@
 
 import os
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from autoscaler.simulator.cost_model import StepCosts
 from autoscaler.simulator.engine_kernel import add_request, begin_step, complete_step
 from autoscaler.simulator.engine_state import EngineLimits, check_engine, empty_engine
+from autoscaler.simulator.prompt_texts import prompt_texts
+from loadgen.prefix import PrefixBlocks
 from testbed.tiny_model import make_tiny_model
 
 pytestmark = pytest.mark.vllm
 pytest.importorskip("vllm", reason="vLLM is not installed; make test-vllm installs it")
 
+LOADS_WITH_PREFIX_CACHE = 40
 A_SECOND_A_STEP = StepCosts(fixed_s=1.0, **dict.fromkeys(StepCosts._fields[1:], 0.0))
 
 
 @dataclass(frozen=True)
 class Load:
-    """Requests as (step of arrival, prompt tokens, output tokens), and the engine that they meet."""
+    """Requests as (step of arrival, prompt tokens, output tokens), and the engine that they meet.
+
+    Attributes:
+        prefix: what their prompts begin with; None = the engine has no prefix cache.
+    """
 
     blocks: int
     block_tokens: int
@@ -29,6 +37,7 @@ class Load:
     max_batched_tokens: int
     max_model_tokens: int
     requests: tuple[tuple[int, int, int], ...]
+    prefix: PrefixBlocks | None = None
 
 
 def draw_load(seed: int) -> Load:
@@ -44,6 +53,41 @@ def draw_load(seed: int) -> Load:
         requests.append((step, prompt_tokens, draw.randint(1, longest - prompt_tokens)))
     budget = max(draw.choice([16, 32, 64, 256]), max_sequences)
     return Load(blocks, block_tokens, max_sequences, budget, longest, tuple(requests))
+
+
+def with_shared_prefixes(load: Load, seed: int) -> Load:
+    """The load with prompts that begin alike, and with a prefix cache.
+
+    Each prompt walks down a tree of texts and ends in it or goes on with text of its own. Recorded blocks are no
+    multiple of the engine's, and a prompt may end inside one; whole prompts that are alike are among them.
+    """
+    draw = random.Random(seed)
+    text_block_tokens = draw.choice([load.block_tokens, 4 * load.block_tokens, 10])
+    prompts, blocks = [], []
+    numbers: dict[tuple[int, ...], int] = {}
+    for arrival, prompt_tokens, output_tokens in load.requests:
+        path = draw.choices([1, 2, 3], [3, 1, 1], k=draw.randint(0, -(-prompt_tokens // text_block_tokens)))
+        if path and draw.random() < 0.5:  # ends with the shared text, at a whole block of it
+            prompt_tokens = min(prompt_tokens, len(path) * text_block_tokens)
+        prompts.append((arrival, prompt_tokens, output_tokens))
+        blocks.append([numbers.setdefault(tuple(path[: end + 1]), len(numbers)) for end in range(len(path))])
+    first = np.cumsum([0] + [len(path) for path in blocks])
+    block = np.array([number for path in blocks for number in path], np.int64)
+    return replace(load, requests=tuple(prompts), prefix=PrefixBlocks(text_block_tokens, first, block))
+
+
+def prompt_of(load: Load, number: int) -> list[int]:
+    """The prompt of a request as token ids: its recorded blocks' numbers, then text of its own."""
+    tokens = load.requests[number][1]
+    if load.prefix is None:
+        return [1] * tokens
+    shared = np.repeat(load.prefix.of(number), load.prefix.block_tokens).tolist()
+    return (shared + [own_token(number)] * tokens)[:tokens]
+
+
+def own_token(number: int) -> int:
+    """A token that no other request has."""
+    return 10**6 + number
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +108,7 @@ def vllm_scheduler(load: Load, model: Path) -> Any:
     from vllm.v1.structured_output import StructuredOutputManager
 
     length = load.max_model_tokens
-    cache = CacheConfig(block_size=load.block_tokens, enable_prefix_caching=False)
+    cache = CacheConfig(block_size=load.block_tokens, enable_prefix_caching=load.prefix is not None)
     cache.num_gpu_blocks = load.blocks
     config = VllmConfig(
         model_config=ModelConfig(model=str(model), tokenizer=str(model), dtype="float32", max_model_len=length),
@@ -91,21 +135,31 @@ def vllm_scheduler(load: Load, model: Path) -> Any:
     )
 
 
-Step = tuple[dict[int, int], int, int, int, int]
+Step = tuple[dict[int, int], int, int, int, list[int], list[int]]
 
 
 def schedule_of_vllm(load: Load, model: Path, steps: int) -> list[Step]:
-    """Of each step: tokens by request, running, waiting, free blocks, preempted. The model is played by token 2."""
+    """Of each step: tokens by request, running, waiting, free blocks, computed tokens and preempted requests.
+
+    The model is played by tokens that no other request has.
+    """
     from vllm.sampling_params import SamplingParams
+    from vllm.utils.hashing import sha256
+    from vllm.v1.core.kv_cache_utils import get_request_block_hasher, init_none_hash
     from vllm.v1.outputs import ModelRunnerOutput
     from vllm.v1.request import Request
 
+    init_none_hash(sha256)
+    hasher = None if load.prefix is None else get_request_block_hasher(load.block_tokens, sha256)
     scheduler, schedule = vllm_scheduler(load, model), []
     for step in range(steps):
-        for number, (arrival, prompt_tokens, output_tokens) in enumerate(load.requests):
+        for number, (arrival, _, output_tokens) in enumerate(load.requests):
             if arrival == step:
                 asked = SamplingParams(max_tokens=output_tokens, ignore_eos=True)
-                scheduler.add_request(Request(str(number), [1] * prompt_tokens, asked, None, arrival_time=number))
+                prompt = prompt_of(load, number)
+                scheduler.add_request(
+                    Request(str(number), prompt, asked, None, arrival_time=number, block_hasher=hasher)
+                )
         output = scheduler.schedule()
         schedule.append(
             (
@@ -113,12 +167,16 @@ def schedule_of_vllm(load: Load, model: Path, steps: int) -> list[Step]:
                 len(scheduler.running),
                 len(scheduler.waiting),
                 scheduler.kv_cache_manager.block_pool.get_num_free_blocks(),
-                len(output.preempted_req_ids or ()),
+                [request.num_computed_tokens for request in scheduler.running],
+                sorted(int(name) for name in output.preempted_req_ids or ()),
             )
         )
         names = list(output.num_scheduled_tokens)
         at_work = [scheduler.requests[name] for name in names]
-        tokens = [[2] if request.num_computed_tokens >= request.num_tokens else [] for request in at_work]
+        tokens = [
+            [own_token(int(request.request_id))] if request.num_computed_tokens >= request.num_tokens else []
+            for request in at_work
+        ]
         places = {name: place for place, name in enumerate(names)}
         made = ModelRunnerOutput(req_ids=names, req_id_to_index=places, sampled_token_ids=tokens)
         scheduler.update_from_output(output, made)
@@ -132,7 +190,8 @@ def schedule_of_kernel(load: Load) -> list[Step]:
     limits = EngineLimits(
         load.blocks - 1, load.block_tokens, load.max_sequences, load.max_batched_tokens, load.max_model_tokens
     )
-    engine = empty_engine(len(load.requests), limits)
+    texts = None if load.prefix is None else prompt_texts(load.prefix)
+    engine = empty_engine(len(load.requests), limits, texts)
     schedule: list[Step] = []
     state, last_arrival = engine.state, load.requests[-1][0]
     while len(schedule) <= last_arrival or state.running + state.waiting > 0:
@@ -142,19 +201,35 @@ def schedule_of_kernel(load: Load) -> list[Step]:
         begin_step(engine, limits, A_SECOND_A_STEP)
         at_work = [engine.slots[index] for index in engine.running_slots[: state.running]]
         tokens = {slot.request: slot.scheduled_tokens for slot in at_work if slot.scheduled_tokens > 0}
-        schedule.append((tokens, state.running, state.waiting, state.free_blocks, state.step_preempted))
+        computed = [slot.computed_tokens + slot.scheduled_tokens for slot in at_work]
+        back = [
+            engine.waiting_slots[(state.waiting_head + place) % len(load.requests)]
+            for place in range(state.step_preempted)
+        ]
+        preempted = sorted(engine.slots[index].request for index in back)
+        schedule.append((tokens, state.running, state.waiting, state.free_blocks, computed, preempted))
         check_engine(engine, limits)
         complete_step(engine)
     return schedule
 
 
+def assert_schedules_are_equal(load: Load, model: Path) -> tuple[int, int]:
+    """Compare every step; how many there were, and how many preemptions."""
+    ours = schedule_of_kernel(load)
+    theirs = schedule_of_vllm(load, model, len(ours))
+    for step, (mine, real) in enumerate(zip(ours, theirs, strict=True)):
+        assert mine == real, f"step {step} of {load}: tokens, running, waiting, free blocks, computed, preempted"
+    return len(ours), sum(len(step[-1]) for step in ours)
+
+
 def test_the_schedule_is_that_of_vllm_step_by_step_with_room_and_without(tiny_model: Path) -> None:
+    preempted = sum(assert_schedules_are_equal(draw_load(seed), tiny_model)[1] for seed in range(12))
+    assert preempted > 10, "the loads are meant to be tight enough to preempt"
+
+
+def test_with_a_prefix_cache_too_the_schedule_is_that_of_vllm_step_by_step(tiny_model: Path) -> None:
     preempted = 0
-    for seed in range(12):
-        load = draw_load(seed)
-        ours = schedule_of_kernel(load)
-        theirs = schedule_of_vllm(load, tiny_model, len(ours))
-        for step, (mine, real) in enumerate(zip(ours, theirs, strict=True)):
-            assert mine == real, f"seed {seed}, step {step}: tokens, running, waiting, free blocks, preempted"
-        preempted += sum(step[-1] for step in ours)
+    for seed in range(LOADS_WITH_PREFIX_CACHE):
+        load = with_shared_prefixes(draw_load(seed), seed)
+        preempted += assert_schedules_are_equal(load, tiny_model)[1]
     assert preempted > 10, "the loads are meant to be tight enough to preempt"

@@ -14,7 +14,9 @@ from autoscaler.simulator.cost_model import step_duration_s
 from autoscaler.simulator.engine import EngineStepper
 from autoscaler.simulator.fleet import Fleet, FleetConfig
 from autoscaler.simulator.fleet_state import Fate
+from autoscaler.simulator.prompt_texts import prompt_texts
 from loadgen.errors import InputError
+from loadgen.prefix import PrefixBlocks
 from loadgen.trace import Service, Trace, make_trace
 
 HARDWARE = HardwareProfile(
@@ -114,21 +116,43 @@ def test_a_request_that_failed_when_it_was_recorded_asks_for_one_token() -> None
     assert (fates(fleet), fleet.requests.received_tokens[0]) == ([Fate.OK], 1)
 
 
+def with_prefix(requests: Trace, paths: list[list[int]]) -> Trace:
+    """The trace with these texts at the beginning of its prompts."""
+    numbers: dict[tuple[int, ...], int] = {}
+    blocks = [
+        [numbers.setdefault(tuple(path[: end + 1]), len(numbers)) for end in range(len(path))]
+        for path in paths[: len(requests)]
+    ]
+    first = np.cumsum([0] + [len(numbered) for numbered in blocks])
+    flat = np.array([number for numbered in blocks for number in numbered], np.int64)
+    return replace(requests, prefix=PrefixBlocks(6, first, flat))
+
+
+# Prompts walk down a small tree of texts: each choice is a recorded block of 6 tokens, no multiple of the engine's 4.
+paths = st.lists(st.lists(st.sampled_from([0, 0, 0, 1]), max_size=12), min_size=40, max_size=40)
 requests_at_once = st.lists(st.tuples(st.integers(1, 60), st.integers(1, 30)), min_size=1, max_size=8)
 
 
 @settings(max_examples=60, deadline=None)
-@given(requests=requests_at_once, blocks=st.integers(24, 41), event_skipping=st.booleans())
+@given(
+    requests=requests_at_once,
+    blocks=st.integers(24, 41),
+    event_skipping=st.booleans(),
+    paths=paths,
+    prefix_caching=st.booleans(),
+)
 def test_a_replica_does_what_the_engine_does_step_by_step(
-    requests: list[tuple[int, int]], blocks: int, event_skipping: bool
+    requests: list[tuple[int, int]], blocks: int, event_skipping: bool, paths: list[list[int]], prefix_caching: bool
 ) -> None:
     hardware = replace(HARDWARE, kv_cache_tokens=4 * blocks)
     # the first is alone at 0; the others come while it is in its first step
     prompts, outputs = zip(*requests, strict=True)
     arrivals = [0.0] + [0.001] * (len(requests) - 1)
-    fleet = fleet_of(trace(arrivals, prompts, outputs), config(hardware=hardware), event_skipping=event_skipping)
+    sent = with_prefix(trace(arrivals, prompts, outputs), paths)
+    one = config(hardware=hardware, prefix_caching=prefix_caching)
+    fleet = fleet_of(sent, one, event_skipping=event_skipping)
     fleet.advance(1000.0)
-    engine, now_s = EngineStepper(hardware), 0.0
+    engine, now_s = EngineStepper(hardware, texts=prompt_texts(sent.prefix) if prefix_caching else None), 0.0
     first_s: dict[int, float] = {}
     end_s: dict[int, float] = {}
     waiting = list(enumerate(requests))
@@ -374,6 +398,34 @@ def test_jumping_over_steps_gives_the_same_bytes_as_going_step_by_step(
         assert getattr(jumped.requests, name).tobytes() == getattr(stepped.requests, name).tobytes(), name
     assert jumped.samples == stepped.samples
     assert jumped.lives == stepped.lives
+
+
+@settings(max_examples=80, deadline=None)
+@given(gaps=gaps, paths=paths, fleet_settings=fleets, script=scripts)
+def test_with_a_prefix_cache_jumping_gives_the_same_bytes_too_and_blocks_add_up(
+    gaps: list[tuple[float, int, int, int]],
+    paths: list[list[int]],
+    fleet_settings: dict[str, object],
+    script: list[tuple[float, int]],
+) -> None:
+    requests = with_prefix(traffic(gaps), paths)
+    cached = {**fleet_settings, "prefix_caching": True}
+    jumped = run_script(requests, cached, script, event_skipping=True)
+    stepped = run_script(requests, cached, script, event_skipping=False)
+    assert jumped.all_ended
+    for name in ("fate", "first_token_s", "finished_s", "received_tokens", "replica"):
+        assert getattr(jumped.requests, name).tobytes() == getattr(stepped.requests, name).tobytes(), name
+    assert jumped.samples == stepped.samples
+    assert jumped.lives == stepped.lives
+
+
+def test_a_prefix_cache_spares_what_an_earlier_prompt_began_with() -> None:
+    alike = replace(trace([0.0, 1.0], 26, 1), prefix=PrefixBlocks(6, np.array([0, 3, 6]), np.array([0, 1, 2, 0, 1, 3])))
+    fleet = fleet_of(alike, config(prefix_caching=True))
+    fleet.advance(10.0)
+    # 12 tokens are alike, 3 blocks of 4: 14 are left to compute, each after so many
+    expected_s = step_duration_s(HARDWARE, ((14, 12),))
+    assert fleet.requests.first_token_s[1] - 1.0 == pytest.approx(expected_s)
 
 
 def waits_s(replicas: int, utilisation: float, output_tokens: NDArray[np.int64], seed: int) -> NDArray[np.float64]:

@@ -41,6 +41,8 @@ def test_the_measured_requests_are_predicted_as_closely_as_the_docs_say(ratios: 
     errors = check.errors_percent
     ttft, tpot, e2e = stated(r"\| 1 ms \(the rule\) \| ([+-][\d.]+) \| ([+-][\d.]+) \| ([+-][\d.]+) \|")
     assert [errors["ttft"], errors["tpot"], errors["e2e"]] == pytest.approx([ttft, tpot, e2e], abs=0.05)
+    without = stated(r"Without the prefix cache: ([+-][\d.]+), ([+-][\d.]+), ([+-][\d.]+)")
+    assert list(check.without_prefix_cache.values()) == pytest.approx(without, abs=0.05)
     assert check.is_within_target == all(abs(error) <= 5 for error in errors.values())
     # vLLM's own means, as they were published with the run
     assert check.measured.ttft_s == pytest.approx(65.4566, abs=0.0005)

@@ -1,0 +1,128 @@
+"""The state of one engine's prefix cache: its KV blocks one by one, and which text each of them holds."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autoscaler.simulator.prefix_cache_kernel import place_of, text_hash
+
+if TYPE_CHECKING:
+    from autoscaler.simulator.engine_state import Slot
+
+
+@dataclass(slots=True)
+class KvBlock:
+    """One KV block.
+
+    Attributes:
+        text_hash: of the text up to the block's end; 0 = the block is not full, or was given to another request since.
+        references: requests that hold it; 0 = free.
+        next_free, previous_free: neighbours in the queue of free blocks, a ring through the last `KvBlock`, which is
+            no block.
+        next_same, previous_same: ring of the blocks with this text, in the order in which they got it.
+    """
+
+    text_hash: int = 0
+    references: int = 0
+    next_free: int = 0
+    previous_free: int = 0
+    next_same: int = 0
+    previous_same: int = 0
+
+
+class PrefixCache(NamedTuple):
+    """The prefix cache of an engine with B usable blocks.
+
+    Attributes:
+        blocks: B + 1, the last one is head and tail of the queue of free blocks.
+        block_tables: of each slot, the blocks of its request in order of the text.
+        by_hash: a hash table: first block with a text, plus 1; 0 = unused.
+        text_first, text_hashes: hash of request r's text up to the end of each of its recorded prompt blocks:
+            text_hashes[text_first[r]:text_first[r+1]].
+        text_block_tokens: tokens of a recorded prompt block.
+    """
+
+    blocks: list[KvBlock]
+    block_tables: list[NDArray[np.int32]]
+    by_hash: list[int]
+    text_first: list[int] | NDArray[np.int64]
+    text_hashes: list[int] | NDArray[np.int64]
+    text_block_tokens: int
+
+
+class PromptTexts(NamedTuple):
+    """What the requests' prompts hold, as `PrefixCache` has it: i64[requests + 1], i64[recorded blocks]."""
+
+    text_first: NDArray[np.int64]
+    text_hashes: NDArray[np.int64]
+    text_block_tokens: int
+
+
+def own_texts() -> PromptTexts:
+    """No prompt shares text with another."""
+    return PromptTexts(np.zeros(1, np.int64), np.zeros(0, np.int64), 1)
+
+
+def hash_table_places(usable_blocks: int) -> int:
+    """Size of the hash table: a power of two, never more than half full."""
+    return int(2 ** np.ceil(np.log2(2 * usable_blocks)))
+
+
+def empty_prefix_cache(slots: int, usable_blocks: int, table_blocks: int, texts: PromptTexts) -> PrefixCache:
+    """A cache that holds nothing; a slot may hold up to `table_blocks` blocks."""
+    ring = usable_blocks + 1
+    return PrefixCache(
+        blocks=[KvBlock(next_free=(place + 1) % ring, previous_free=(place - 1) % ring) for place in range(ring)],
+        block_tables=[np.zeros(table_blocks, np.int32) for _ in range(slots)],
+        by_hash=[0] * hash_table_places(usable_blocks),
+        text_first=texts.text_first.tolist(),
+        text_hashes=texts.text_hashes.tolist(),
+        text_block_tokens=texts.text_block_tokens,
+    )
+
+
+def add_block_tables(cache: PrefixCache, added: int) -> None:
+    """Make room for the blocks of `added` further slots."""
+    cache.block_tables.extend(np.zeros_like(cache.block_tables[0]) for _ in range(added))
+
+
+def check_prefix_cache(cache: PrefixCache, running: "Mapping[int, Slot]", free_blocks: int, block_tokens: int) -> None:
+    """Raise AssertionError unless every block is held as often as requests hold it, free or not, and found by its text.
+
+    Args:
+        running: the running requests by slot.
+        free_blocks: as many are to be free.
+    """
+    ends = len(cache.blocks) - 1
+    tables = {index: cache.block_tables[index][: slot.blocks].tolist() for index, slot in running.items()}
+    held = Counter(block for table in tables.values() for block in table)
+    assert all(len(set(table)) == len(table) for table in tables.values()), "no request holds a block twice"
+    assert [block.references for block in cache.blocks[:ends]] == [held[number] for number in range(ends)]
+    free, number = [], cache.blocks[ends].next_free
+    while number != ends:
+        assert cache.blocks[cache.blocks[number].next_free].previous_free == number, "the queue is the same backwards"
+        free.append(number)
+        number = cache.blocks[number].next_free
+    assert sorted(free + list(held)) == list(range(ends)), "each block is held or in the queue of free blocks, once"
+    assert len(free) == free_blocks, "free blocks are counted"
+    for index, slot in running.items():
+        full = (slot.computed_tokens + slot.scheduled_tokens) // block_tokens
+        texts = [text_hash(cache, slot, place, block_tokens) for place in range(full)]
+        hashes = [cache.blocks[block].text_hash for block in tables[index]]
+        assert hashes == texts + [0] * (slot.blocks - full), "full blocks hold their request's text, others none"
+    by_text: dict[int, set[int]] = {}
+    for number, block in enumerate(cache.blocks[:ends]):
+        if block.text_hash != 0:
+            by_text.setdefault(block.text_hash, set()).add(number)
+    assert sum(entry != 0 for entry in cache.by_hash) == len(by_text), "the hash table has each text once"
+    for wanted, holders in by_text.items():
+        first = cache.by_hash[place_of(cache.blocks, cache.by_hash, wanted)] - 1
+        ring, number = {first}, cache.blocks[first].next_same
+        while number != first:
+            ring.add(number)
+            number = cache.blocks[number].next_same
+        assert ring == holders, "a text is found in every block that holds it"
