@@ -48,6 +48,7 @@ def describe_command(
     ] = None,
 ) -> None:
     """Say what is in a trace, or in a part of it: requests, tokens, failures, rates, burstiness."""
+    from loadgen.formats.detect import holds_rates
     from loadgen.selection import Selection, select, with_options
     from loadgen.statistics.describe import describe
     from testbed.report.trace_page import name_source, write_trace_page
@@ -57,6 +58,9 @@ def describe_command(
         _check_new(html, "--html")
     options = {"start_s": start_s, "limit_s": limit_s, "service": service, "model_name": model}
     selection = with_options(Selection(), options)
+    if format == "auto" and len(paths) == 1 and holds_rates(paths[0]):
+        _describe_rates(paths[0], as_json=as_json, is_whole=html is None and selection == Selection())
+        return
     with _progress.status("reading the trace") as status:
         trace = select(read_files(paths, format, as_service, on_error), selection, np.random.default_rng(0))
         status.update(f"measuring {len(trace):,} requests")
@@ -70,6 +74,22 @@ def describe_command(
         console.print(description_table(description))
     if html is not None:
         (_progress if as_json else console).print(f"page: {html}", soft_wrap=True, highlight=False)
+
+
+def _describe_rates(path: Path, *, as_json: bool, is_whole: bool) -> None:
+    """Describe a series of counts, of which there is less to say than of requests."""
+    from loadgen.errors import InputError
+    from loadgen.rate_series import read_rate_series
+    from loadgen.statistics.describe_rates import describe_rates
+    from testbed.trace_table import rates_table
+
+    if not is_whole:
+        raise InputError(f"{path}: holds rates, not requests; it is described as a whole, on the terminal or as --json")
+    description = describe_rates(read_rate_series(path))
+    if as_json:
+        print(description.json_text())
+    else:
+        console.print(rates_table(description))
 
 
 @trace_app.command("make")

@@ -7,6 +7,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from loadgen.statistics.describe_rates import RateDescription, RateSeriesDescription
 from loadgen.statistics.description import TraceDescription, TrafficDescription
 from loadgen.statistics.gaps import WindowFits
 from testbed.report.number_text import NOTHING, failure_percent, percent, quantity
@@ -14,6 +15,7 @@ from testbed.report.time_bins import length
 from testbed.report.trace_verdict import write_trace_verdict
 
 _MOST_COLUMNS = 3
+_MOST_LABELS = 2
 _MOST_NAMES = 6
 
 _ROWS: tuple[tuple[str, Callable[[TrafficDescription], str]], ...] = (
@@ -40,20 +42,55 @@ _ROWS: tuple[tuple[str, Callable[[TrafficDescription], str]], ...] = (
     ("  a week later", lambda traffic: quantity(traffic.periodicity.at_168_h)),
 )
 
+_RATE_ROWS: tuple[tuple[str, Callable[[RateDescription], str]], ...] = (
+    ("requests", lambda rates: f"{rates.requests:,}"),
+    ("bins not recorded", lambda rates: f"{rates.missing_bins:,}" if rates.missing_bins else ""),
+    ("requests/s", lambda rates: quantity(rates.mean_rate_per_s)),
+    ("  in the busiest bin", lambda rates: quantity(rates.peak_rate_per_s)),
+    ("busiest bin / mean bin", lambda rates: quantity(rates.peak_to_mean)),
+    ("  busiest 5 % of bins hold", lambda rates: percent(rates.busiest_bins_fraction)),
+    ("bins without a request", lambda rates: percent(rates.silent_bins_fraction)),
+    ("correlation a day later", lambda rates: quantity(rates.periodicity.at_24_h) if rates.periodicity else ""),
+    ("  a week later", lambda rates: quantity(rates.periodicity.at_168_h) if rates.periodicity else ""),
+)
+_RATES_MEANING = (
+    "Counts per bin of {bin}: what happens within a bin, and the tokens, are not known. A workload model turns them "
+    "into requests (arrivals: {{process: counts, ...}}; docs/traffic.md)."
+)
+
 
 def description_table(description: TraceDescription) -> Group:
     """The description as a table and a few sentences; a row that nothing is known for is left out."""
     columns = {"all": description.all} | _columns(description)
-    table = Table(title=_title(description), title_justify="left", box=box.SIMPLE_HEAD)
+    rows = [(label, [cell(traffic) for traffic in columns.values()]) for label, cell in _ROWS]
+    table = _table(_title(description), list(columns), rows)
+    models = "" if columns.keys() & description.models.keys() else _models(description)
+    return Group(table, Text(" ".join([models, *write_trace_verdict(description)]).strip()))
+
+
+def rates_table(description: RateSeriesDescription) -> Group:
+    """The description of a rate series as a table, with those of its labels that bring most requests."""
+    most = sorted(description.labels.items(), key=lambda item: -item[1].requests)[:_MOST_LABELS]
+    columns = {"all": description.all} | dict(most)
+    title = f"{description.name}: {length(description.all.duration_s)}"
+    table = _table(
+        title, list(columns), [(name, [cell(rates) for rates in columns.values()]) for name, cell in _RATE_ROWS]
+    )
+    left_out = len(description.labels) - len(most)
+    more = f"{left_out} further labels are in --json. " if left_out else ""
+    return Group(table, Text(more + _RATES_MEANING.format(bin=length(description.bin_s))))
+
+
+def _table(title: str, columns: list[str], rows: list[tuple[str, list[str]]]) -> Table:
+    """A table; a row that nothing is known for is left out."""
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column("", no_wrap=True)
     for name in columns:
         table.add_column(name, justify="right")
-    for label, cell in _ROWS:
-        cells = [cell(traffic) for traffic in columns.values()]
+    for label, cells in rows:
         if any(text not in ("", NOTHING) for text in cells):
             table.add_row(label, *cells)
-    models = "" if columns.keys() & description.models.keys() else _models(description)
-    return Group(table, Text(" ".join([models, *write_trace_verdict(description)]).strip()))
+    return table
 
 
 def _title(description: TraceDescription) -> str:

@@ -163,6 +163,15 @@ def detect_format(path: Path) -> str:
     )
 
 
+def holds_rates(path: Path) -> bool:
+    """Whether the file is a rate series, which `loadgen.rate_series` reads.
+
+    Raises:
+        InputError: the file is unreadable, empty, or no text.
+    """
+    return not is_parquet(path) and is_rate_series(csv_cells(head_lines(path)[0]))
+
+
 def _check_paths(paths: Sequence[Path]) -> None:
     """At least one file, and none twice."""
     if not paths:

@@ -1,11 +1,7 @@
 """What `describe` finds in a trace, and its JSON form."""
 
-import json
-import math
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
 
 from loadgen.statistics.bursts import Bursts
 from loadgen.statistics.conversations import Conversations
@@ -15,8 +11,11 @@ from loadgen.statistics.elapsed import ElapsedDescription
 from loadgen.statistics.failures import Failures
 from loadgen.statistics.gaps import GapDescription
 from loadgen.statistics.periodicity import Periodicity
+from loadgen.statistics.plain_values import json_text, plain
 from loadgen.statistics.timeline import Timeline
 from loadgen.statistics.token_lengths import LengthDescription, LengthRelation
+
+_FOR_PLOTS = frozenset({"timeline"})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,30 +85,8 @@ class TraceDescription:
         are for plots, are left out.
         """
         parts = {key: getattr(self, key) for key in ("services", "models", "services_by_model")}
-        return {"name": self.name, **_plain(self.all), **_plain(parts)}
+        return {"name": self.name, **plain(self.all, _FOR_PLOTS), **plain(parts, _FOR_PLOTS)}
 
     def json_text(self) -> str:
         """`as_json` as text: a line for each value, a list being one value."""
-        return _layout(self.as_json(), "")
-
-
-def _plain(value: Any) -> Any:
-    """Dataclasses as dictionaries, arrays and tuples as lists, NaN and infinity as None."""
-    if is_dataclass(value):
-        names = [field.name for field in fields(value) if field.name != "timeline"]
-        return {name: _plain(getattr(value, name)) for name in names}
-    if isinstance(value, dict):
-        return {key: _plain(entry) for key, entry in value.items()}
-    if isinstance(value, np.ndarray):
-        return _plain(value.tolist())
-    if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _layout(value: Any, indent: str) -> str:
-    if not isinstance(value, dict) or not value:
-        return json.dumps(value, allow_nan=False)
-    inner = indent + "  "
-    lines = [f"{inner}{json.dumps(key)}: {_layout(entry, inner)}" for key, entry in value.items()]
-    return "\n".join(["{", ",\n".join(lines), indent + "}"])
+        return json_text(self.as_json())

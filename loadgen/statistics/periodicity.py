@@ -41,8 +41,12 @@ class Periodicity:
 
 
 def measure_periodicity(arrival_s: NDArray[np.float64], duration_s: float) -> Periodicity:
-    """Measure the cycles of the hourly counts."""
-    counts = bin_counts(arrival_s, duration_s, HOUR_S).astype(np.float64)
+    """Measure the cycles of the requests per complete hour."""
+    return periodicity_of(bin_counts(arrival_s, duration_s, HOUR_S).astype(np.float64))
+
+
+def periodicity_of(counts: NDArray[np.float64]) -> Periodicity:
+    """Measure the cycles of hourly counts, f64[hours], each a number."""
     hours = len(counts)
     autocorrelation = _autocorrelation(counts, min(2 * _WEEK_H, hours // 2)) if hours >= 2 else None
     return Periodicity(

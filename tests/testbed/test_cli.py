@@ -169,6 +169,18 @@ def test_a_trace_is_made_described_and_converted(tmp_path: Path) -> None:
     assert f"{described[0]['requests']:,}" in table.stdout
 
 
+def test_a_rate_series_is_described_as_a_whole(tmp_path: Path) -> None:
+    path = tmp_path / "hours.csv"
+    path.write_text("day,hour,conversation,api\n0,0,7000,0\n0,1,9,1\n")
+    described = json.loads(burstscale("trace", "describe", path, "--json").stdout)
+    assert (described["requests"], described["duration_s"], described["prompt_tokens"]) == (7010, 7200.0, None)
+    table = burstscale("trace", "describe", path).stdout
+    assert "7,010" in table
+    assert "A workload model turns them into requests" in " ".join(table.split())
+    assert_refused(burstscale("trace", "describe", path, "--limit-s", "5"), "holds rates, not requests")
+    assert_refused(burstscale("trace", "convert", path, "-o", tmp_path / "t.parquet"), "holds rates, not requests")
+
+
 def test_a_workload_model_is_made_from_its_name_and_fitted_to_what_it_gave(tmp_path: Path) -> None:
     listed = burstscale("trace", "models")
     assert "burst_demo" in listed.stdout

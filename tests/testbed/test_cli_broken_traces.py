@@ -28,7 +28,7 @@ BROKEN = {
     "broken JSON": ((MOONCAKE + MOONCAKE[:-3]).encode(), "line 2: is no JSON"),
     "two objects": ((MOONCAKE + MOONCAKE.strip() * 2).encode(), "line 2: is no JSON (Extra data"),
     "deep JSON": ((MOONCAKE + "[" * 100_000).encode(), "line 2: is no JSON"),
-    "rates": (b"t_seconds,requests_per_s,active_clients\n0,1,2\n", "holds rates, not requests"),
+    "rates": (b"t_seconds,requests_per_s,active_clients\n0,1,2\n", "holds one row"),
     "cut gzip": (gzip.compress(BURSTGPT.encode())[:-9], "cannot be read to its end"),
     "cut Parquet": (b"PAR1" + b"\0" * 50, "cannot be read as Parquet"),
 }
