@@ -7,6 +7,7 @@ import numpy as np
 
 from autoscaler.simulator.cost_model import load_hardware
 from autoscaler.simulator.fleet import FleetConfig
+from autoscaler.simulator.quiet_ticks import has_compiled_rule
 from autoscaler.simulator.run import SimulationResult, simulate
 from autoscaler.simulator.snapshots import ForecastSettings
 from loadgen.records import write_records
@@ -50,14 +51,18 @@ def simulate_experiment(experiment: Experiment, out: Path, progress: Callable[[f
 
 def _simulate(experiment: Experiment, trace: Trace, progress: Callable[[float], None]) -> SimulationResult:
     app = experiment.app
+    policy = build_policy(app)
+    record_interval_s = trace.duration_s / RECORDED_INSTANTS
+    # A compiled rule looks at no forecast, and to make one every few seconds for months would take longer than the run.
+    is_unused = has_compiled_rule(policy) and record_interval_s > app.control.period_s
     return simulate(
         trace,
-        build_policy(app),
+        policy,
         fleet_of(app, experiment.config.settle_s),
-        forecasting=None if app.forecaster is None else forecast_settings_of(app.forecaster),
+        forecasting=None if app.forecaster is None or is_unused else forecast_settings_of(app.forecaster),
         rng=np.random.default_rng(np.random.SeedSequence(experiment.config.seed, spawn_key=(1,))),
         progress=progress,
-        record_interval_s=trace.duration_s / RECORDED_INSTANTS,
+        record_interval_s=record_interval_s,
     )
 
 
