@@ -1,17 +1,16 @@
 """Which part of a trace is used and how it is scaled: the same keys in experiments and on the command line."""
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
-from pydantic import Field, PositiveInt, ValidationError
+from pydantic import PositiveInt, ValidationError
 
 from loadgen.errors import InputError
 from loadgen.scaling import with_rate_factor
-from loadgen.strict_config import StrictModel
+from loadgen.strict_config import NonNegative, Positive, StrictModel
 from loadgen.trace import Service, Trace
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 ServiceLabel = Literal["conversation", "api"]
 
 
@@ -26,7 +25,7 @@ class Selection(StrictModel):
         speed: played so many times faster.
     """
 
-    start_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    start_s: NonNegative = 0.0
     limit_s: Positive | None = None
     service: ServiceLabel | None = None
     model_name: str | None = None

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from loadgen.rate_series import RateSeries
 from loadgen.statistics.periodicity import Periodicity, periodicity_of
 from loadgen.statistics.plain_values import json_text, plain
+from loadgen.statistics.timeline import HOUR_S
 from loadgen.trace import SERVICE_LABELS
 
-_HOUR_S = 3600.0
 _BUSIEST_FRACTION = 0.05
 _LEAST_BINS = 20  # of fewer bins the busiest 5 % are none
 _ALL = "all"
@@ -103,8 +103,8 @@ def _describe(requests: NDArray[np.float64], bin_s: float) -> RateDescription:
 
 
 def _hourly_periodicity(requests: NDArray[np.float64], bin_s: float) -> Periodicity | None:
-    bins_per_hour = round(_HOUR_S / bin_s)
-    if np.isnan(requests).any() or bins_per_hour < 1 or abs(bins_per_hour * bin_s - _HOUR_S) > 1e-6:
+    bins_per_hour = round(HOUR_S / bin_s)
+    if np.isnan(requests).any() or bins_per_hour < 1 or abs(bins_per_hour * bin_s - HOUR_S) > 1e-6:
         return None
     whole = len(requests) // bins_per_hour * bins_per_hour
     return periodicity_of(requests[:whole].reshape(-1, bins_per_hour).sum(axis=1))

@@ -1,12 +1,16 @@
 """Builders of what a policy sees, so that a test states only what matters to it."""
 
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from autoscaler.interface import ArrivalHistory, ClusterSnapshot, QueueSnapshot, ReplicaSnapshot, ReplicaState
 from forecasting.interface import Forecast
+
+sys.path.append(str(Path(__file__).parent / "importable"))
 
 
 @pytest.fixture(scope="session")

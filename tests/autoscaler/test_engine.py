@@ -5,31 +5,13 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_engines import EVERY_TERM
 
-from autoscaler.interface import HardwareProfile
 from autoscaler.simulator.cost_model import step_duration_s
 from autoscaler.simulator.engine import EngineStep, EngineStepper
 from loadgen.errors import InputError
 
-ROOMY = HardwareProfile(
-    name="roomy",
-    source="test",
-    fixed_s=0.01,
-    memory_s=0.005,
-    memory_token_s=0.00001,
-    token_s=0.0001,
-    sequence_s=0.001,
-    kv_token_s=0.00001,
-    prefill_context_s=1e-7,
-    mixed_sequence_s=0.0001,
-    mixed_kv_token_s=0.00002,
-    host_s=0.002,
-    kv_cache_tokens=16 * 1025,
-    block_tokens=16,
-    max_sequences=8,
-    max_batched_tokens=64,
-    max_model_tokens=4096,
-)
+ROOMY = EVERY_TERM
 # 4 usable blocks of 4 tokens: vLLM's null block is the fifth.
 TIGHT = replace(ROOMY, kv_cache_tokens=20, block_tokens=4, max_model_tokens=16)
 

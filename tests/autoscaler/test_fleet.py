@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import ArrayLike, NDArray
+from small_engines import EVERY_TERM
 
-from autoscaler.interface import HardwareProfile, Priority, ReplicaState, ScalingLimits, ServiceClass, Slo
+from autoscaler.interface import Priority, ReplicaState, ScalingLimits, ServiceClass, Slo
 from autoscaler.simulator.cost_model import step_duration_s
 from autoscaler.simulator.engine import EngineStepper
 from autoscaler.simulator.fleet import Fleet, FleetConfig
@@ -19,24 +20,8 @@ from loadgen.errors import InputError
 from loadgen.prefix import PrefixBlocks
 from loadgen.trace import Service, Trace, make_trace
 
-HARDWARE = HardwareProfile(
-    name="test",
-    source="test",
-    fixed_s=0.01,
-    memory_s=0.005,
-    memory_token_s=0.00001,
-    token_s=0.0001,
-    sequence_s=0.001,
-    kv_token_s=0.00001,
-    prefill_context_s=1e-7,
-    mixed_sequence_s=0.0001,
-    mixed_kv_token_s=0.00002,
-    host_s=0.002,
-    kv_cache_tokens=4 * 41,
-    block_tokens=4,
-    max_sequences=6,
-    max_batched_tokens=32,
-    max_model_tokens=96,
+HARDWARE = replace(
+    EVERY_TERM, kv_cache_tokens=4 * 41, block_tokens=4, max_sequences=6, max_batched_tokens=32, max_model_tokens=96
 )
 # One request at a time, 0.01 s for each token and nothing else: service time is proportional to output tokens.
 ONE_AT_A_TIME = replace(

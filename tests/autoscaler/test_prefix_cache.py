@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_engines import EVERY_TERM
 
 from autoscaler.interface import HardwareProfile
 from autoscaler.simulator.cost_model import step_duration_s
@@ -14,25 +15,7 @@ from autoscaler.simulator.prefix_cache_kernel import mixed
 from autoscaler.simulator.prompt_texts import prompt_texts
 from loadgen.prefix import PrefixBlocks
 
-HARDWARE = HardwareProfile(
-    name="test",
-    source="test",
-    fixed_s=0.01,
-    memory_s=0.005,
-    memory_token_s=0.00001,
-    token_s=0.0001,
-    sequence_s=0.001,
-    kv_token_s=0.00001,
-    prefill_context_s=1e-7,
-    mixed_sequence_s=0.0001,
-    mixed_kv_token_s=0.00002,
-    host_s=0.002,
-    kv_cache_tokens=4 * 41,
-    block_tokens=4,
-    max_sequences=8,
-    max_batched_tokens=64,
-    max_model_tokens=128,
-)
+HARDWARE = replace(EVERY_TERM, kv_cache_tokens=4 * 41, block_tokens=4, max_model_tokens=128)
 
 
 def engine_with(hardware: HardwareProfile, text_block_tokens: int, *prompts: list[int]) -> EngineStepper:

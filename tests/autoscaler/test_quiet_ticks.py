@@ -8,10 +8,10 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_engines import TOKENS_AND_SEQUENCES
 
 from autoscaler.interface import (
     ClusterSnapshot,
-    HardwareProfile,
     Policy,
     Priority,
     ScalingDecision,
@@ -24,25 +24,7 @@ from autoscaler.simulator.fleet import FleetConfig
 from autoscaler.simulator.run import SimulationResult, simulate
 from loadgen.trace import Trace, make_trace
 
-HARDWARE = HardwareProfile(
-    name="test",
-    source="test",
-    fixed_s=0.02,
-    memory_s=0.0,
-    memory_token_s=0.0,
-    token_s=0.0001,
-    sequence_s=0.001,
-    kv_token_s=0.0,
-    prefill_context_s=0.0,
-    mixed_sequence_s=0.0002,
-    mixed_kv_token_s=0.00001,
-    host_s=0.0,
-    kv_cache_tokens=8000,
-    block_tokens=16,
-    max_sequences=8,
-    max_batched_tokens=512,
-    max_model_tokens=2048,
-)
+HARDWARE = replace(TOKENS_AND_SEQUENCES, mixed_sequence_s=0.0002, mixed_kv_token_s=0.00001)
 FLEET = FleetConfig(
     hardware=HARDWARE,
     limits=ScalingLimits(0, 5),

@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.ipc
 import pytest
+from small_engines import TOKENS_AND_SEQUENCES
 
 from autoscaler.interface import (
     ClusterSnapshot,
-    HardwareProfile,
     Priority,
     ReplicaState,
     ScalingDecision,
@@ -26,25 +26,7 @@ from forecasting.interface import Forecast
 from loadgen.records import RECORD_SCHEMA, Cause, Status
 from loadgen.trace import Trace, make_trace
 
-HARDWARE = HardwareProfile(
-    name="test",
-    source="test",
-    fixed_s=0.02,
-    memory_s=0.0,
-    memory_token_s=0.0,
-    token_s=0.0001,
-    sequence_s=0.001,
-    kv_token_s=0.0,
-    prefill_context_s=0.0,
-    mixed_sequence_s=0.0,
-    mixed_kv_token_s=0.0,
-    host_s=0.0,
-    kv_cache_tokens=8000,
-    block_tokens=16,
-    max_sequences=8,
-    max_batched_tokens=512,
-    max_model_tokens=2048,
-)
+HARDWARE = TOKENS_AND_SEQUENCES
 SERVICES = {
     "conversation": ServiceClass(Priority.INTERACTIVE, Slo(2.0, 0.2, 30.0)),
     "api": ServiceClass(Priority.BATCH, Slo(60.0, 0.5, 300.0)),
