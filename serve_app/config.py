@@ -20,11 +20,13 @@ class EmulatedEngine(StrictModel):
     Attributes:
         hardware: name of a profile in configs/hardware, or a path to one.
         stream_interval_s: tokens of this much time share one streamed chunk (a machine carries few chunks a second).
+        prefix_caching: KV blocks of a prompt's beginning are used again, as vLLM does it.
     """
 
     kind: Literal["emulated"]
     hardware: str
     stream_interval_s: PositiveFloat = 0.1
+    prefix_caching: bool = False
 
 
 class VllmEngine(StrictModel):
@@ -46,6 +48,16 @@ class VllmEngine(StrictModel):
     accelerator_type: str | None = None
     engine_kwargs: dict[str, Any] = Field(default_factory=dict)
     env_vars: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def prefix_caching(self) -> bool:
+        """Whether vLLM has a prefix cache; where nobody says, it has one.
+
+        Source: vllm 0.29.0, engine/arg_utils.py, EngineArgs._set_default_chunked_prefill_and_prefix_caching_args (on
+        wherever the model supports it: all that generate from plain attention).
+        """
+        is_on = self.engine_kwargs.get("enable_prefix_caching")
+        return True if is_on is None else bool(is_on)
 
 
 class FleetSettings(StrictModel):

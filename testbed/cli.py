@@ -48,6 +48,13 @@ TracePath = Annotated[
     ),
 ]
 PolicyName = Annotated[str | None, typer.Option("--policy", help="Another policy; see `burstscale policies`.")]
+HardwareName = Annotated[
+    str | None,
+    typer.Option("--hardware", help="Another profile; see `burstscale hardware`. What a replica carries follows."),
+]
+Replicas = Annotated[
+    int | None, typer.Option(min=1, help="A static fleet of so many: policy static, limits and start at this number.")
+]
 Seed = Annotated[int | None, typer.Option(min=0, help="Seed of everything random.")]
 ServeFile = Annotated[Path | None, typer.Option("--serve", help="Another Serve config file.")]
 OutFolder = Annotated[Path, typer.Option("-o", "--out", help="New folder for the results.")]
@@ -61,7 +68,9 @@ def simulate_command(
     limit_s: LimitSeconds = None,
     rate_factor: RateFactor = None,
     speed: Speed = None,
+    hardware: HardwareName = None,
     policy: PolicyName = None,
+    replicas: Replicas = None,
     seed: Seed = None,
     serve: ServeFile = None,
 ) -> None:
@@ -70,7 +79,15 @@ def simulate_command(
     from testbed.simulate import simulate_experiment
 
     selection = {"limit_s": limit_s, "rate_factor": rate_factor, "speed": speed}
-    overrides = Overrides(traffic=trace, serve=serve, selection=selection, policy=policy, seed=seed)
+    overrides = Overrides(
+        traffic=trace,
+        serve=serve,
+        selection=selection,
+        hardware=hardware,
+        policy=policy,
+        replicas=replicas,
+        seed=seed,
+    )
     resolved = load_experiment(experiment, overrides)
     with TerminalProgress(console, "simulating") as progress:
         folder = simulate_experiment(resolved, out, progress.update)

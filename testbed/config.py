@@ -5,7 +5,7 @@ the result, written to config.yaml, repeats the run from anywhere.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -33,6 +33,7 @@ from serve_app.config import (
     read_serve_file,
 )
 from serve_app.guarded_policy import build_policy
+from testbed.replica_hardware import Chosen, with_derived_rate, with_hardware, with_rate, with_static_fleet
 
 
 class WorkloadSettings(Selection):
@@ -90,22 +91,30 @@ class Overrides:
     Attributes:
         traffic: a trace, or a workload model: its file or the name of a shipped one.
         selection: by key of `Selection`.
+        hardware: a profile's name, or its file.
+        replicas: a static fleet of so many.
     """
 
     traffic: Path | None = None
     serve: Path | None = None
     selection: Mapping[str, object] = field(default_factory=dict)
+    hardware: str | None = None
     policy: str | None = None
+    replicas: int | None = None
     seed: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Experiment:
-    """A resolved experiment: `config` names no other file than a trace, and that by its absolute path."""
+    """A resolved experiment: `config` names no other file than a trace, and that by its absolute path.
+
+    `notes` say what was worked out or left as it was in choices that its file does not make, one line each.
+    """
 
     config: ExperimentConfig
     app: AppConfig
     address: ServeAddress
+    notes: tuple[str, ...] = ()
 
 
 def load_experiment(path: Path, overrides: Overrides) -> Experiment:
@@ -116,8 +125,10 @@ def load_experiment(path: Path, overrides: Overrides) -> Experiment:
     """
     config = parse(ExperimentConfig, read_yaml(path), str(path), path.parent)
     app, address = _read_app(config, path.parent, overrides.serve)
-    policy = _override_policy(config.policy or app.policy, overrides.policy)
-    app = app.model_copy(update={"policy": policy, "forecaster": config.forecaster or app.forecaster})
+    app = app.model_copy(
+        update={"policy": config.policy or app.policy, "forecaster": config.forecaster or app.forecaster}
+    )
+    app, notes = _choose(app, overrides)
     workload = _resolve_workload(config.workload, path.parent, overrides)
     prompts = _resolve_prompts(workload.prompts, path.parent, app)
     if workload.trace is None and workload.model is None:
@@ -133,13 +144,36 @@ def load_experiment(path: Path, overrides: Overrides) -> Experiment:
         }
     )
     _check_names(app, str(path))
-    return Experiment(resolved, app, address)
+    return Experiment(resolved, app, address, notes)
+
+
+def with_traffic(experiment: Experiment, trace: Trace) -> Experiment:
+    """The experiment with what only its traffic tells filled in.
+
+    Raises:
+        InputError: what one replica carries of it is to be worked out and cannot be.
+    """
+    chosen = with_derived_rate(experiment.app, trace)
+    config = experiment.config.model_copy(update={"serve": chosen.app})
+    return replace(experiment, config=config, app=chosen.app, notes=experiment.notes + chosen.notes)
+
+
+def _choose(app: AppConfig, overrides: Overrides) -> tuple[AppConfig, tuple[str, ...]]:
+    """Put in place what the command line says of policy, hardware and replicas, and say what that left as it was."""
+    if overrides.replicas is not None and overrides.policy not in (None, "static"):
+        raise InputError(f"--replicas is a static fleet of so many: it does not go with --policy {overrides.policy}")
+    chosen = Chosen(app.model_copy(update={"policy": _override_policy(app.policy, overrides.policy)}))
+    if overrides.hardware is not None:
+        chosen = with_hardware(chosen.app, overrides.hardware)
+    if overrides.replicas is not None:
+        return with_static_fleet(chosen.app, overrides.replicas), chosen.notes
+    return chosen.app, chosen.notes
 
 
 def _check_names(app: AppConfig, where: str) -> None:
     """Make once what the names stand for, so that a wrong one ends the command before anything is started."""
     try:
-        build_policy(app)
+        build_policy(with_rate(app, 1.0))
         load_hardware(app.engine.hardware)
         if app.forecaster is not None:
             chosen = app.forecaster

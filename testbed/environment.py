@@ -4,6 +4,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -26,13 +27,29 @@ PACKAGES = (
 )
 
 
-def describe_environment(*, kind: str, seed: int, trace: dict[str, Any]) -> dict[str, Any]:
-    """Describe this process and machine; `kind` is 'simulated', 'live' or 'load', `trace` what was replayed."""
+def describe_environment(
+    *,
+    kind: str,
+    seed: int,
+    trace: dict[str, Any],
+    gpus_per_replica: float | None = None,
+    notes: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Describe this process and machine.
+
+    Args:
+        kind: 'simulated', 'live' or 'load'.
+        trace: what was replayed.
+        gpus_per_replica: that each replica holds, also one that only stands for them; None = there was no fleet.
+        notes: what was worked out or chosen for the run, one line each.
+    """
     return {
         "kind": kind,
         "started_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "seed": seed,
         "trace": trace,
+        **({} if gpus_per_replica is None else {"gpus_per_replica": gpus_per_replica}),
+        "notes": list(notes),
         "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "git_commit": _git_commit(),
         "python": platform.python_version(),

@@ -26,11 +26,12 @@ from serve_app.traffic_monitor import find_monitor
 from testbed.api_key import read_api_key
 from testbed.collector import Collector
 from testbed.conclude import conclude_run
-from testbed.config import Experiment, as_yaml_values, load_workload
+from testbed.config import Experiment, as_yaml_values, load_workload, with_traffic
 from testbed.environment import describe_environment, describe_trace
 from testbed.progress import TerminalProgress, replay_figures
 from testbed.ray_cluster import ray_cluster
 from testbed.replay_records import make_parts_folder, store_replay
+from testbed.replica_hardware import gpus_per_replica
 from testbed.results import create_results_folder, write_config, write_environment
 
 APP_NAME = "burstscale"
@@ -44,6 +45,7 @@ def run_experiment(experiment: Experiment, out: Path, progress: TerminalProgress
         InputError: the input is wrong, the folder is not new, or an application of this name is served already.
     """
     trace = load_workload(experiment)
+    experiment = with_traffic(experiment, trace)
     api_key = read_api_key(experiment.app.api_key_env)
     progress.stage("reading the prompts")
     prompts = open_prompts(experiment.config.workload.prompts, progress.update)
@@ -75,7 +77,14 @@ def _replay_and_watch(
     """Replay the trace and stay until the fleet has settled, collecting all along; what happened is in the folder."""
     config = experiment.config
     write_config(folder, as_yaml_values(experiment))
-    write_environment(folder, describe_environment(kind="live", seed=config.seed, trace=describe_trace(trace)))
+    environment = describe_environment(
+        kind="live",
+        seed=config.seed,
+        trace=describe_trace(trace),
+        gpus_per_replica=gpus_per_replica(experiment.app),
+        notes=experiment.notes,
+    )
+    write_environment(folder, environment)
     collector = Collector(folder, _collect, _engine_states, time.time)
     progress.stage("preparing the requests")
 

@@ -15,8 +15,9 @@ from loadgen.trace import Trace
 from serve_app.config import AppConfig, ForecasterSettings
 from serve_app.guarded_policy import build_policy
 from testbed.conclude import conclude_run
-from testbed.config import Experiment, as_yaml_values, load_workload
+from testbed.config import Experiment, as_yaml_values, load_workload, with_traffic
 from testbed.environment import describe_environment, describe_trace
+from testbed.replica_hardware import gpus_per_replica
 from testbed.results import (
     RECORDS,
     append_decisions,
@@ -37,10 +38,17 @@ def simulate_experiment(experiment: Experiment, out: Path, progress: Callable[[f
         InputError: the input is wrong or the folder is not new.
     """
     trace = load_workload(experiment)
+    experiment = with_traffic(experiment, trace)
     folder = create_results_folder(out)
-    seed = experiment.config.seed
     write_config(folder, as_yaml_values(experiment))
-    write_environment(folder, describe_environment(kind="simulated", seed=seed, trace=describe_trace(trace)))
+    environment = describe_environment(
+        kind="simulated",
+        seed=experiment.config.seed,
+        trace=describe_trace(trace),
+        gpus_per_replica=gpus_per_replica(experiment.app),
+        notes=(*experiment.notes, *cache_notes(experiment.app, trace)),
+    )
+    write_environment(folder, environment)
     result = _simulate(experiment, trace, lambda share: progress(share, 1.0))
     write_records(result.records, folder / RECORDS)
     append_decisions(folder, result.decisions)
@@ -66,6 +74,15 @@ def _simulate(experiment: Experiment, trace: Trace, progress: Callable[[float], 
     )
 
 
+def cache_notes(app: AppConfig, trace: Trace) -> tuple[str, ...]:
+    """What a reader must know of the prefix cache in a simulated run."""
+    if not app.engine.prefix_caching or trace.prefix is not None:
+        return ()
+    return (
+        "the engines have a prefix cache, but the trace does not say which prompts begin alike: each counts as new",
+    )
+
+
 def fleet_of(app: AppConfig, settle_s: float) -> FleetConfig:
     """The simulated fleet that an application's configuration describes."""
     fleet, control = app.fleet, app.control
@@ -84,6 +101,7 @@ def fleet_of(app: AppConfig, settle_s: float) -> FleetConfig:
         drain_timeout_s=fleet.drain_timeout_s,
         settle_s=settle_s,
         idle_s=fleet.cold_start_s,  # a live run begins when its first replicas are ready: nothing came until then
+        prefix_caching=app.engine.prefix_caching,
     )
 
 

@@ -30,8 +30,7 @@ def summarise(results: Results, *, cut_short: str | None = None, problems: Seque
             duration_s=duration_s,
             initial_replicas=int(fleet["initial_replicas"]),
             cold_start_s=float(fleet["cold_start_s"]),
-            # A replica without a GPU stands for one that has one.
-            gpus_per_replica=float(fleet["gpus_per_replica"]) or 1.0,
+            gpus_per_replica=gpus_per_replica(results),
         ).as_json()
     return summary
 
@@ -43,6 +42,12 @@ def run_duration_s(results: Results) -> float:
         if not frame.empty:
             ends_s.append(float(frame[column].max()))
     return max(ends_s)
+
+
+def gpus_per_replica(results: Results) -> float:
+    """The GPUs that one replica held; where the folder does not say, one without a GPU stands for one that has one."""
+    said = results.environment.get("gpus_per_replica") or results.config["serve"]["fleet"].get("gpus_per_replica")
+    return float(said or 1.0)
 
 
 def service_slos(config: dict[str, Any]) -> dict[str, Slo]:

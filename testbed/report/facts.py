@@ -48,6 +48,11 @@ class RunFacts:
         return _mapping(self.results.config.get("serve"))
 
     @property
+    def notes(self) -> list[str]:
+        """What was worked out or chosen for the run, one line each."""
+        return list(self.results.environment.get("notes") or ())
+
+    @property
     def name(self) -> str:
         """The experiment's name, or the folder's."""
         return str(self.results.config.get("name") or self.results.path.resolve().name)

@@ -47,6 +47,7 @@ def render_page(facts: RunFacts) -> str:
         kind=KINDS.get(facts.summary.get("kind", ""), "Run"),
         meta=_describe_run(facts),
         verdict=write_verdict(facts),
+        notes=facts.notes,
         warnings=list_warnings(facts),
         tiles=tables.key_figures(facts),
         timeline=timeline,

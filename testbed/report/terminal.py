@@ -19,6 +19,7 @@ def render_summary(results: Results) -> RenderableType:
         Text(facts.name, style="bold"),
         Text(write_verdict(facts)),
         *warnings,
+        *(Text(f"note: {note}", style="dim") for note in facts.notes),
         Padding(_service_table(facts), (1, 0, 0, 0)),
     ]
     if facts.fleet is not None:

@@ -138,6 +138,18 @@ def test_every_policy_can_be_put_into_the_same_experiment_by_its_name(tmp_path: 
     assert read_results(tmp_path / "out").config["serve"]["policy"]["name"] == policy
 
 
+def test_another_profile_is_simulated_with_what_follows_from_it_and_says_so(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    result = burstscale("simulate", QUICKSTART, *SHORT, "--hardware", "h100-llama-2-13b", "-o", out)
+    assert result.returncode == 0, result.stderr
+    assert "note: hardware h100-llama-2-13b in place of a100-llama-2-13b" in result.stdout
+    assert "derived from h100-llama-2-13b" in result.stdout
+    assert "derived from h100-llama-2-13b" in (out / "report.html").read_text()
+    again = burstscale("simulate", out / "config.yaml", "-o", tmp_path / "again")
+    assert again.returncode == 0, again.stderr
+    assert (tmp_path / "again/decisions.jsonl").read_bytes() == (out / "decisions.jsonl").read_bytes()
+
+
 def test_report_writes_the_page_again_also_for_a_run_that_was_cut_short(tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert burstscale("simulate", QUICKSTART, *SHORT, "-o", out).returncode == 0
