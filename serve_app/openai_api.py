@@ -75,17 +75,23 @@ class Generation:
     """What a request asks for, as far as the emulated engine and the router need to know.
 
     Attributes:
-        prompt_words: words of the prompt; one word is one token for the emulated engine.
+        prompt: its words or token ids in order; one word is one token for the emulated engine. A message's first word
+            names its role as well: the same words of another speaker are another prompt.
         max_tokens: None where the client left it open.
         include_usage: the last chunk of a stream shall hold the usage.
     """
 
     endpoint: Endpoint
     model: str
-    prompt_words: int
+    prompt: tuple[str, ...]
     max_tokens: int | None
     stream: bool
     include_usage: bool
+
+    @property
+    def prompt_words(self) -> int:
+        """The prompt's length."""
+        return len(self.prompt)
 
 
 def read_generation(endpoint: Endpoint, body: Any) -> Generation:
@@ -110,35 +116,41 @@ def read_generation(endpoint: Endpoint, body: Any) -> Generation:
     if not isinstance(options, Mapping):
         raise bad_request(f"'stream_options' must be an object, got {options!r}")
     return Generation(
-        endpoint, model, words, max_tokens, bool(body.get("stream")), bool(options.get("include_usage", False))
+        endpoint, model, tuple(words), max_tokens, bool(body.get("stream")), bool(options.get("include_usage", False))
     )
 
 
-def _prompt_words(prompt: Any) -> int:
+def _prompt_words(prompt: Any) -> list[str]:
     if isinstance(prompt, list) and len(prompt) == 1 and isinstance(prompt[0], str | list):
         prompt = prompt[0]
     if isinstance(prompt, str):
-        return len(prompt.split())
+        return prompt.split()
     if isinstance(prompt, list) and prompt and all(isinstance(token, int) for token in prompt):
-        return len(prompt)
+        return [f"#{token}" for token in prompt]
     raise bad_request("'prompt' must be one string or one list of token ids")
 
 
-def _chat_words(messages: Any) -> int:
+def _chat_words(messages: Any) -> list[str]:
     if not isinstance(messages, list) or not messages:
         raise bad_request("'messages' must be a non-empty list")
-    words = 0
+    words: list[str] = []
     for message in messages:
         if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
             raise bad_request(f"each message must be an object with a 'role', got {message!r}")
-        content = message.get("content")
-        parts = content if isinstance(content, list) else [{"text": content or ""}]
-        for part in parts:
-            text = part.get("text", "") if isinstance(part, Mapping) else None
-            if not isinstance(text, str):
-                raise bad_request("a message's 'content' must be a string or a list of text parts")
-            words += len(text.split())
+        said = [word for text in _message_texts(message) for word in text.split()]
+        if said:
+            words.append(f"<{message['role']}> {said[0]}")
+            words.extend(said[1:])
     return words
+
+
+def _message_texts(message: Mapping[str, Any]) -> list[str]:
+    content = message.get("content")
+    parts = content if isinstance(content, list) else [{"text": content or ""}]
+    texts = [part.get("text", "") if isinstance(part, Mapping) else None for part in parts]
+    if any(not isinstance(text, str) for text in texts):
+        raise bad_request("a message's 'content' must be a string or a list of text parts")
+    return [str(text) for text in texts]
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,12 +23,16 @@ class EngineLoad:
         waiting: requests that the engine holds back.
         kv_cache_fraction: share of KV blocks in use, 0..1.
         output_tokens_total: tokens made since the engine started.
+        looked_up_tokens_total, found_tokens_total: tokens of admitted requests, and those of them that the prefix cache
+            had; None where there is none.
     """
 
     running: int
     waiting: int
     kv_cache_fraction: float
     output_tokens_total: int
+    looked_up_tokens_total: int | None = None
+    found_tokens_total: int | None = None
 
 
 class GpuGauge:
@@ -75,13 +79,13 @@ class EngineReporter:
         self._read_load = read_load
         self._gpu = GpuGauge()
         self._task: asyncio.Task[None] | None = None
-        self._tokens_at_last_sample = 0
+        self._load_at_last_sample = EngineLoad(0, 0, 0.0, 0)
         self._sampled_at_s = time.time()
         self._last: EngineSample | None = None
 
     def start(self) -> None:
         """Begin to report, from the running event loop."""
-        self._tokens_at_last_sample = self._read_load().output_tokens_total
+        self._load_at_last_sample = self._read_load()
         self._sampled_at_s = time.time()
         self._task = asyncio.get_running_loop().create_task(self._report_forever())
 
@@ -98,7 +102,7 @@ class EngineReporter:
     def sample(self) -> EngineSample:
         """Take a sample now; the next one's interval starts here."""
         now_s = time.time()
-        load = self._read_load()
+        load, before = self._read_load(), self._load_at_last_sample
         memory, busy = self._gpu.read()
         self._last = EngineSample(
             replica_id=self._replica_id,
@@ -107,12 +111,14 @@ class EngineReporter:
             running=load.running,
             waiting=load.waiting,
             kv_cache_fraction=load.kv_cache_fraction,
-            output_tokens=load.output_tokens_total - self._tokens_at_last_sample,
+            output_tokens=load.output_tokens_total - before.output_tokens_total,
+            looked_up_tokens=_since(before.looked_up_tokens_total, load.looked_up_tokens_total),
+            found_tokens=_since(before.found_tokens_total, load.found_tokens_total),
             gpu_memory_fraction=memory,
             gpu_utilization_fraction=busy,
         )
         self._sampled_at_s = now_s
-        self._tokens_at_last_sample = load.output_tokens_total
+        self._load_at_last_sample = load
         return self._last
 
     async def _report_forever(self) -> None:
@@ -129,3 +135,8 @@ class EngineReporter:
                 monitor = None
             due_s = max(due_s + self._interval_s, time.monotonic())
             await asyncio.sleep(due_s - time.monotonic())
+
+
+def _since(before: int | None, now: int | None) -> int | None:
+    """How much a count has grown; None where it is not counted."""
+    return None if now is None else now - (before or 0)

@@ -26,6 +26,8 @@ class EngineSample:
     Attributes:
         time_s: epoch seconds.
         output_tokens: made in [time_s - interval_s, time_s).
+        looked_up_tokens, found_tokens: of requests admitted in that time, the tokens, and those that the prefix cache
+            had; None where there is none.
         gpu_memory_fraction, gpu_utilization_fraction: 0..1; None where there is no NVIDIA GPU.
     """
 
@@ -36,6 +38,8 @@ class EngineSample:
     waiting: int
     kv_cache_fraction: float
     output_tokens: int
+    looked_up_tokens: int | None = None
+    found_tokens: int | None = None
     gpu_memory_fraction: float | None = None
     gpu_utilization_fraction: float | None = None
 

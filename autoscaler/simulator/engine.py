@@ -59,6 +59,11 @@ class EngineStepper:
         return 1.0 - self._engine.state.free_blocks / self._limits.usable_blocks
 
     @property
+    def looked_up_tokens(self) -> int:
+        """Tokens of admitted requests that were looked up in the prefix cache, since the engine began."""
+        return self._engine.state.looked_up_tokens
+
+    @property
     def found_tokens(self) -> int:
         """Tokens of admitted requests that were in the prefix cache, since the engine began."""
         return self._engine.state.found_tokens

@@ -208,7 +208,9 @@ def empty_caches(rows: int, slots: int, limits: EngineLimits, texts: PromptTexts
         np.zeros((rows, limits.usable_blocks + 1), KV_BLOCK),
         np.zeros((rows, slots, limits.longest_request_blocks), np.int32),
         np.zeros((rows, hash_table_places(limits.usable_blocks)), np.int64),
-        *texts,
+        np.asarray(texts.text_first, np.int64),
+        np.asarray(texts.text_hashes, np.int64),
+        texts.text_block_tokens,
     )
 
 

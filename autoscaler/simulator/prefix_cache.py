@@ -1,7 +1,7 @@
 """The state of one engine's prefix cache: its KV blocks one by one, and which text each of them holds."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -49,16 +49,19 @@ class PrefixCache(NamedTuple):
     blocks: list[KvBlock]
     block_tables: list[NDArray[np.int32]]
     by_hash: list[int]
-    text_first: list[int] | NDArray[np.int64]
-    text_hashes: list[int] | NDArray[np.int64]
+    text_first: Sequence[int] | NDArray[np.int64]
+    text_hashes: Sequence[int] | NDArray[np.int64]
     text_block_tokens: int
 
 
 class PromptTexts(NamedTuple):
-    """What the requests' prompts hold, as `PrefixCache` has it: i64[requests + 1], i64[recorded blocks]."""
+    """What the requests' prompts hold, as `PrefixCache` has it: i64[requests + 1], i64[recorded blocks].
 
-    text_first: NDArray[np.int64]
-    text_hashes: NDArray[np.int64]
+    An engine of Python objects takes sequences that grow with its requests as well.
+    """
+
+    text_first: Sequence[int] | NDArray[np.int64]
+    text_hashes: Sequence[int] | NDArray[np.int64]
     text_block_tokens: int
 
 
@@ -79,10 +82,18 @@ def empty_prefix_cache(slots: int, usable_blocks: int, table_blocks: int, texts:
         blocks=[KvBlock(next_free=(place + 1) % ring, previous_free=(place - 1) % ring) for place in range(ring)],
         block_tables=[np.zeros(table_blocks, np.int32) for _ in range(slots)],
         by_hash=[0] * hash_table_places(usable_blocks),
-        text_first=texts.text_first.tolist(),
-        text_hashes=texts.text_hashes.tolist(),
+        text_first=_as_objects(texts.text_first),
+        text_hashes=_as_objects(texts.text_hashes),
         text_block_tokens=texts.text_block_tokens,
     )
+
+
+def _as_objects(numbers: Sequence[int] | NDArray[np.int64]) -> Sequence[int]:
+    """Plain numbers, which are quicker one by one; a sequence that may grow stays the same object."""
+    if isinstance(numbers, np.ndarray):
+        plain: list[int] = numbers.tolist()
+        return plain
+    return numbers
 
 
 def add_block_tables(cache: PrefixCache, added: int) -> None:

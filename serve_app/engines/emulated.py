@@ -16,6 +16,7 @@ from loadgen.errors import InputError
 from serve_app.config import AppConfig, EmulatedEngine
 from serve_app.deployment_options import engine_deployment_options
 from serve_app.engines.paced_engine import PacedEngine, PacedRequest
+from serve_app.engines.prompt_texts import block_hashes
 from serve_app.engines.protocol import EngineCall
 from serve_app.openai_api import AnswerWriter, ApiError, Generation, accepted_item, read_generation, too_long
 from serve_app.serve_state import replica_states
@@ -31,7 +32,7 @@ def emulated_deployment(config: AppConfig, engine: EmulatedEngine, hardware: Har
     """The bound engine deployment."""
     deployment = serve.deployment(EmulatedReplica).options(**engine_deployment_options(config))
     return deployment.bind(
-        hardware, config.fleet.cold_start_s, engine.stream_interval_s, config.control.metrics_interval_s
+        hardware, engine, cold_start_s=config.fleet.cold_start_s, metrics_interval_s=config.control.metrics_interval_s
     )
 
 
@@ -39,12 +40,13 @@ class EmulatedReplica:
     """An engine replica (`serve_app.engines.protocol.EngineReplica`) around the paced engine kernel."""
 
     async def __init__(  # type: ignore[misc]  # Serve awaits it; the replica is STARTING until it returns
-        self, hardware: HardwareProfile, cold_start_s: float, stream_interval_s: float, metrics_interval_s: float
+        self, hardware: HardwareProfile, engine: EmulatedEngine, *, cold_start_s: float, metrics_interval_s: float
     ) -> None:
         context = serve.get_replica_context()
         self._replica_id = context.replica_id.unique_id
         self._max_model_tokens = hardware.max_model_tokens
-        self._engine = PacedEngine(hardware, stream_interval_s)
+        self._block_tokens = hardware.block_tokens if engine.prefix_caching else None
+        self._engine = PacedEngine(hardware, engine.stream_interval_s, prefix_caching=engine.prefix_caching)
         self._work = asyncio.get_running_loop().create_task(self._engine.run())
         self._reporter = EngineReporter(context.app_name, self._replica_id, metrics_interval_s, self._engine.load)
         requested_at_s = await _requested_at_s(context.app_name, self._replica_id)
@@ -87,8 +89,9 @@ class EmulatedReplica:
     def _add(self, generation: Generation, call: EngineCall) -> PacedRequest:
         room = self._max_model_tokens - generation.prompt_words
         output_tokens = generation.max_tokens or min(_open_length(call), max(room, 1))
+        hashes = block_hashes(generation.prompt, self._block_tokens) if self._block_tokens is not None else ()
         try:
-            return self._engine.add(generation.prompt_words, output_tokens)
+            return self._engine.add(generation.prompt_words, output_tokens, hashes)
         except InputError as error:
             raise too_long(str(error)) from error
 

@@ -2,11 +2,12 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
 from autoscaler.interface import HardwareProfile
 from autoscaler.simulator.engine import EngineStep, EngineStepper
+from serve_app.engines.prompt_texts import LivePromptTexts
 from serve_app.telemetry import EngineLoad
 
 
@@ -34,10 +35,12 @@ class PacedEngine:
 
     Args:
         chunk_interval_s: the tokens that a request gets in this time are reported together, the first one at once.
+        prefix_caching: prompts that begin alike share what was computed of them.
     """
 
-    def __init__(self, hardware: HardwareProfile, chunk_interval_s: float) -> None:
-        self._stepper = EngineStepper(hardware)
+    def __init__(self, hardware: HardwareProfile, chunk_interval_s: float, *, prefix_caching: bool = False) -> None:
+        self._prompts = LivePromptTexts(hardware.block_tokens) if prefix_caching else None
+        self._stepper = EngineStepper(hardware, texts=self._prompts.texts if self._prompts else None)
         self._chunk_interval_s = chunk_interval_s
         self._requests: dict[int, PacedRequest] = {}
         self._added = 0
@@ -46,18 +49,28 @@ class PacedEngine:
 
     def load(self) -> EngineLoad:
         """The engine's state now."""
-        stepper = self._stepper
-        return EngineLoad(stepper.running, stepper.waiting, stepper.kv_cache_fraction, self._output_tokens)
+        stepper, has_cache = self._stepper, self._prompts is not None
+        return EngineLoad(
+            running=stepper.running,
+            waiting=stepper.waiting,
+            kv_cache_fraction=stepper.kv_cache_fraction,
+            output_tokens_total=self._output_tokens,
+            looked_up_tokens_total=stepper.looked_up_tokens if has_cache else None,
+            found_tokens_total=stepper.found_tokens if has_cache else None,
+        )
 
-    def add(self, prompt_tokens: int, output_tokens: int) -> PacedRequest:
-        """Queue a request.
+    def add(self, prompt_tokens: int, output_tokens: int, block_hashes: Sequence[int] = ()) -> PacedRequest:
+        """Queue a request. Prompts with equal first `block_hashes` share these blocks, where there is a prefix cache.
 
         Raises:
             InputError: it is longer than the engine can ever hold.
         """
-        self._added += 1
         self._stepper.add(self._added, prompt_tokens, output_tokens)
         request = self._requests[self._added] = PacedRequest(self._added, output_tokens)
+        if self._prompts is not None:
+            self._prompts.add(block_hashes)
+            self._prompts.forget_before(next(iter(self._requests)))
+        self._added += 1
         self._has_work.set()
         return request
 

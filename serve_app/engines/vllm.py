@@ -10,6 +10,7 @@ import logging
 import os
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -115,7 +116,7 @@ class StepMeter(StatLoggerBase):  # type: ignore[misc]
     """Keeps what vLLM says of itself after each step, as one of its stat loggers, in the replica's process."""
 
     def __init__(self) -> None:
-        self._load = EngineLoad(running=0, waiting=0, kv_cache_fraction=0.0, output_tokens_total=0)
+        self._load = EngineLoad(0, 0, 0.0, 0, looked_up_tokens_total=0, found_tokens_total=0)
 
     def record(
         self,
@@ -127,11 +128,20 @@ class StepMeter(StatLoggerBase):  # type: ignore[misc]
         """Take in one step. Either of the statistics may be None."""
         last = self._load
         tokens = 0 if iteration_stats is None else iteration_stats.num_generation_tokens
-        waiting, running, fraction = last.waiting, last.running, last.kv_cache_fraction
-        if scheduler_stats is not None:
-            running, fraction = scheduler_stats.num_running_reqs, scheduler_stats.kv_cache_usage
-            waiting = scheduler_stats.num_waiting_reqs + scheduler_stats.num_skipped_waiting_reqs
-        self._load = EngineLoad(running, waiting, fraction, last.output_tokens_total + tokens)
+        self._load = replace(last, output_tokens_total=last.output_tokens_total + tokens)
+        if scheduler_stats is None:
+            return
+        cache = scheduler_stats.prefix_cache_stats  # of this step; preempted requests look up again, and count again
+        looked_up = 0 if cache is None else cache.queries + cache.preempted_queries
+        found = 0 if cache is None else cache.hits + cache.preempted_hits
+        self._load = replace(
+            self._load,
+            running=scheduler_stats.num_running_reqs,
+            waiting=scheduler_stats.num_waiting_reqs + scheduler_stats.num_skipped_waiting_reqs,
+            kv_cache_fraction=scheduler_stats.kv_cache_usage,
+            looked_up_tokens_total=(last.looked_up_tokens_total or 0) + looked_up,
+            found_tokens_total=(last.found_tokens_total or 0) + found,
+        )
 
     def read_load(self) -> EngineLoad:
         """The state after the last step."""

@@ -10,6 +10,7 @@ import pytest
 from autoscaler.interface import HardwareProfile
 from loadgen.errors import InputError
 from serve_app.engines.paced_engine import PacedEngine
+from serve_app.engines.prompt_texts import block_hashes
 
 
 def hardware(step_s: float) -> HardwareProfile:
@@ -21,9 +22,11 @@ def hardware(step_s: float) -> HardwareProfile:
 
 
 @asynccontextmanager
-async def working(step_s: float, chunk_interval_s: float) -> AsyncIterator[PacedEngine]:
+async def working(
+    step_s: float, chunk_interval_s: float, *, prefix_caching: bool = False
+) -> AsyncIterator[PacedEngine]:
     """An engine at work."""
-    engine = PacedEngine(hardware(step_s), chunk_interval_s)
+    engine = PacedEngine(hardware(step_s), chunk_interval_s, prefix_caching=prefix_caching)
     work = asyncio.create_task(engine.run())
     try:
         yield engine
@@ -91,3 +94,50 @@ async def test_a_request_that_is_too_long_is_refused() -> None:
     engine = PacedEngine(hardware(0.001), 0.1)
     with pytest.raises(InputError):
         engine.add(500, 100)
+
+
+async def tokens_of(engine: PacedEngine, prompt: list[str], output_tokens: int) -> list[int]:
+    """Serve one prompt to its end."""
+    request = engine.add(len(prompt), output_tokens, block_hashes(prompt, 16))
+    return [tokens async for tokens in engine.progress(request)]
+
+
+async def test_a_prompt_that_begins_like_an_earlier_one_is_found_in_the_prefix_cache() -> None:
+    """100 words, of which the first 80 are common: five blocks of 16. The last block of a whole one is done again."""
+    common = [f"word{place}" for place in range(80)]
+    async with working(0.0005, 0.001, prefix_caching=True) as engine:
+        for end in ("one", "other"):
+            assert (await tokens_of(engine, [*common, *[end] * 20], 3))[-1] == 3
+        assert prefix_tokens(engine) == (200, 80)
+        await tokens_of(engine, ["new", *common[1:]], 3)
+        assert prefix_tokens(engine) == (280, 80), "the first word differs, and with it every block"
+        await tokens_of(engine, common, 3)
+        assert prefix_tokens(engine) == (360, 80 + 64)
+
+
+async def test_requests_that_run_together_share_and_one_that_leaves_takes_nothing_from_the_other() -> None:
+    common = [f"word{place}" for place in range(64)]
+    async with working(0.001, 0.001, prefix_caching=True) as engine:
+        leaving = engine.progress(engine.add(65, 200, block_hashes([*common, "x"], 16)))
+        await anext(leaving)
+        staying = engine.progress(engine.add(65, 20, block_hashes([*common, "y"], 16)))
+        await anext(staying)
+        held = engine.load().kv_cache_fraction
+        assert held < 2 * 5 / 63, "four blocks of five are shared"
+        await leaving.aclose()  # type: ignore[attr-defined]
+        assert [tokens async for tokens in staying][-1] == 20
+        assert prefix_tokens(engine) == (130, 64)
+        assert engine.load().kv_cache_fraction == 0.0
+
+
+async def test_an_engine_without_a_prefix_cache_looks_nothing_up() -> None:
+    async with working(0.0005, 0.001) as engine:
+        await tokens_of(engine, ["a"] * 32, 2)
+        await tokens_of(engine, ["a"] * 32, 2)
+        assert prefix_tokens(engine) == (None, None)
+
+
+def prefix_tokens(engine: PacedEngine) -> tuple[int | None, int | None]:
+    """Tokens that were looked up in the prefix cache, and those that were found."""
+    load = engine.load()
+    return load.looked_up_tokens_total, load.found_tokens_total
