@@ -1,243 +1,265 @@
-"""One request over HTTP: sent, its streamed answer read, its end told apart from all other ends."""
+"""One request over HTTP: sent, each piece of its streamed answer stamped, its end told apart from all other ends."""
 
 import asyncio
-import time
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Self
+from collections.abc import Callable
+from enum import Enum, auto
+from typing import Self
+from urllib.parse import urlsplit
 
-import aiohttp
-
-from loadgen.plan import PlannedRequest
-from loadgen.records import Cause, RequestRecord, Status
-from loadgen.sse import StreamedAnswer, read_error
+from loadgen.http_head import ResponseHead
+from loadgen.http_stream import Call, ConnectionPool
+from loadgen.outcome import End, Received, end_at_deadline, end_by_cancelling, end_of_answer, end_of_connection
+from loadgen.plan import PlannedRequest, header_lines
+from loadgen.records import RequestRecord, Status
+from loadgen.run_clock import RunClock
+from loadgen.sse import EndlessEvent, StreamedAnswer
 from loadgen.target import Target
 
-# Idle connections are dropped before servers drop them (uvicorn after 5 s), or a request that is sent on a connection
-# which the server is just closing would count as a failure of the server.
-_KEEP_ALIVE_S = 4.0
 # After `[DONE]` nothing is waited for but the end of the body, so that the connection can be used again.
 _BODY_END_S = 1.0
 # At its deadline a server says why it could not answer (504 with the cause). Its clock started later than ours: without
 # this patience nobody would ever hear it. An answer that comes this late counts as timed out all the same.
 _PATIENCE_S = 1.0
-_ERROR_TEXT_CHARACTERS = 300
+# Pieces are read after the request's end; of a longer answer those so far, so that memory stays flat.
+_UNREAD_BYTES = 128 * 1024
+_ERROR_BODY_BYTES = 64 * 1024
+_DONE = b"[DONE]"
 
 
-@dataclass(frozen=True, slots=True)
-class RunClock:
-    """Seconds from the run's start, by this process's monotonic clock."""
+class _Finish(Enum):
+    """What ended a request."""
 
-    start_monotonic_s: float
-
-    @classmethod
-    def starting_at(cls, start_epoch_s: float) -> Self:
-        """The clock of a run that starts, or started, at `start_epoch_s` of the machine's wall clock."""
-        return cls(time.monotonic() + (start_epoch_s - time.time()))
-
-    def now_s(self) -> float:
-        """Seconds since the run's start; negative before it."""
-        return time.monotonic() - self.start_monotonic_s
+    BODY = auto()
+    CONNECTION = auto()
+    DEADLINE = auto()
+    CANCELLED = auto()
 
 
-@dataclass(frozen=True, slots=True)
-class _End:
-    """How a request ended; `cause` and `error` are None where it ended ok."""
+class StreamClient:
+    """Sends planned requests to one server. An async context manager: leaving it closes every connection."""
 
-    status: Status
-    cause: Cause | None = None
-    error: str | None = None
+    def __init__(self, target: Target, *, keeps_chunk_offsets: bool = True) -> None:
+        """`keeps_chunk_offsets`: records hold when each chunk came."""
+        self._pool = ConnectionPool(target.root)
+        self._path_prefix = urlsplit(target.root).path.encode()
+        self._shared = _shared_header_lines(target)
+        self._heads: dict[str, bytes] = {}  # the lines that all requests to a path share
+        self._keeps_chunk_offsets = keeps_chunk_offsets
 
+    async def __aenter__(self) -> Self:
+        await self._pool.open()
+        return self
 
-@dataclass(slots=True)
-class _Exchange:
-    """One request on its way: what is known of the answer so far."""
-
-    request: PlannedRequest
-    answer: StreamedAnswer
-    replica_id: str | None = None
-    content_type: str = ""
-    has_status: bool = False
-    ended_s: float | None = None
+    async def __aexit__(self, *_: object) -> None:
+        await self._pool.close()
 
     @property
-    def due_s(self) -> float:
-        """The instant of the deadline."""
-        return self.request.scheduled_s + self.request.deadline_s
+    def open_connections(self) -> int:
+        """Connections that are open or being opened."""
+        return len(self._pool.connections) + len(self._pool.opening)
 
-    def progress(self) -> str:
-        """How far the answer came: 'after 37 of 120 tokens; replica X'."""
-        tokens = self.answer.reported_tokens
-        asked = self.request.max_output_tokens
-        if tokens is None and self.answer.content_chunks:
-            came = f"after {self.answer.content_chunks} chunks of an answer of {asked} tokens"
+    def send(self, request: PlannedRequest, clock: RunClock, on_end: Callable[["Exchange"], None]) -> "Exchange":
+        """Write the request now; `on_end` is called once, soon after the deadline at the latest, whatever happens.
+
+        It may be called before this returns. The connection is closed at the deadline and by `Exchange.cancel`, so
+        that the engine can free what the request holds.
+        """
+        head = self._heads.get(request.path)
+        if head is None:
+            head = self._heads[request.path] = b"POST %b%b HTTP/1.1\r\n%b" % (
+                self._path_prefix,
+                request.path.encode(),
+                self._shared,
+            )
+        exchange = Exchange(request, clock, on_end, keeps_chunk_offsets=self._keeps_chunk_offsets)
+        exchange.begin(self._pool.send((head, request.header_lines, b"\r\n", request.body), exchange))
+        return exchange
+
+
+class Exchange:
+    """One request on its way, then at its end. What came is kept with its instants and read when `record` is asked for.
+
+    Attributes:
+        sent_s: when it was written.
+    """
+
+    def __init__(
+        self,
+        request: PlannedRequest,
+        clock: RunClock,
+        on_end: Callable[["Exchange"], None],
+        *,
+        keeps_chunk_offsets: bool,
+    ) -> None:
+        self.request = request
+        self.sent_s = clock.now_s()
+        self._clock = clock
+        self._on_end: Callable[[Exchange], None] | None = on_end
+        self._keeps_chunk_offsets = keeps_chunk_offsets
+        self._received = Received(request, StreamedAnswer())
+        self._pieces: list[tuple[float, bytes]] = []
+        self._unread_bytes = 0
+        self._finish: _Finish | None = None
+        self._ended_s = 0.0
+        self._failure = ""
+        self._call: Call | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def begin(self, call: Call) -> None:
+        """Keep the call, to close its connection by, and watch the deadline."""
+        if self._finish is None:
+            self._call = call
+            self._wait_until(self._received.due_s)
+
+    def cancel(self) -> None:
+        """Give the request up and close its connection. Does nothing after its end."""
+        self._end(_Finish.CANCELLED)
+
+    def head_received(self, head: ResponseHead) -> None:
+        """Note the status and the headers."""
+        self._received.head = head
+
+    def body_received(self, content: bytes) -> None:
+        """Stamp and keep a piece of the body."""
+        now_s = self._clock.now_s()
+        self._pieces.append((now_s, content))
+        self._unread_bytes += len(content)
+        if self._unread_bytes > _UNREAD_BYTES or now_s > self._received.due_s:
+            self._look(now_s)
+        elif _DONE in content:
+            self._wait_until(now_s + _BODY_END_S)
+
+    def ended(self, failure: str | None) -> None:
+        """The connection's last word."""
+        self._failure = failure or ""
+        self._end(_Finish.BODY if failure is None else _Finish.CONNECTION)
+
+    def record(self) -> RequestRecord:
+        """What became of the request; to be asked for after its end."""
+        received, answer = self._received, self._received.answer
+        self._read_pieces()
+        if self._finish is _Finish.BODY and self._is_stream:
+            answer.finish(self._ended_s)
+        end = self._end_reached()
+        finished_s = self._ended_s if answer.done_s is None else answer.done_s
+        if end.status is Status.OK and finished_s > received.due_s:
+            end = end_at_deadline(received)
+        request, first_token_s = self.request, answer.first_token_s
+        return RequestRecord(
+            request_id=request.request_id,
+            service=request.service,
+            model=request.model,
+            prompt_tokens=request.prompt_tokens,
+            output_tokens=answer.output_tokens,
+            scheduled_s=request.scheduled_s,
+            sent_s=self.sent_s,
+            first_token_s=first_token_s,
+            finished_s=finished_s if first_token_s is None else max(finished_s, first_token_s),
+            status=end.status,
+            replica_id=received.replica_id,
+            cause=end.cause,
+            error=end.error,
+            attempts=1,
+        )
+
+    @property
+    def has_ended(self) -> bool:
+        """Its end is known."""
+        return self._finish is not None
+
+    @property
+    def _is_stream(self) -> bool:
+        return self._received.head is not None and self._received.head.status == 200
+
+    def _end_reached(self) -> End:
+        """The end, by what brought it about; after `[DONE]`, what happens to the connection is no matter."""
+        received = self._received
+        if received.answer.done_s is not None or self._finish is _Finish.BODY:
+            return end_of_answer(received)
+        if self._finish is _Finish.CONNECTION:
+            return end_of_connection(received, self._failure)
+        return end_at_deadline(received) if self._finish is _Finish.DEADLINE else end_by_cancelling(received)
+
+    def _end(self, finish: _Finish) -> None:
+        if self._finish is not None:
+            return
+        self._finish = finish
+        self._ended_s = self._received.due_s if finish is _Finish.DEADLINE else self._clock.now_s()
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._call is not None and finish in (_Finish.DEADLINE, _Finish.CANCELLED):
+            self._call.abort()
+        on_end, self._on_end, self._call, self._timer = self._on_end, None, None, None
+        if on_end is not None:
+            on_end(self)
+
+    def _wait_until(self, instant_s: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        delay_s = max(0.0, instant_s - self._clock.now_s())
+        self._timer = asyncio.get_running_loop().call_later(delay_s, self._on_time)
+
+    def _on_time(self) -> None:
+        self._timer = None
+        self._look(self._clock.now_s())
+
+    def _look(self, now_s: float) -> None:
+        """Read what has come, and end the request where there is nothing more to wait for."""
+        if self._finish is not None:
+            return
+        self._read_pieces()
+        received, answer = self._received, self._received.answer
+        if self._failure:
+            self._end_here(_Finish.CONNECTION)
+        elif answer.done_s is not None:
+            if now_s >= answer.done_s + _BODY_END_S:
+                self._end_here(_Finish.BODY)
+            else:
+                self._wait_until(answer.done_s + _BODY_END_S)
+        elif now_s < received.due_s:
+            self._wait_until(received.due_s)
+        elif answer.content_s or now_s >= received.due_s + _PATIENCE_S:
+            self._end(_Finish.DEADLINE)
         else:
-            came = f"after {tokens or 0} of {asked} tokens"
-        return f"{came}; replica {self.replica_id}" if self.replica_id else came
+            self._wait_until(received.due_s + _PATIENCE_S)
+
+    def _end_here(self, finish: _Finish) -> None:
+        """End it although the server has not: nothing that may still come matters."""
+        if self._call is not None:
+            self._call.abort()
+        self._end(finish)
+
+    def _read_pieces(self) -> None:
+        pieces, self._pieces, self._unread_bytes = self._pieces, [], 0
+        if not self._is_stream:
+            error_body = self._received.error_body + b"".join(content for _, content in pieces)
+            self._received.error_body = error_body[:_ERROR_BODY_BYTES]
+            return
+        try:
+            for now_s, content in pieces:
+                self._received.answer.feed(content, now_s)
+        except EndlessEvent:
+            self._failure = "an event of the stream has no end"
 
 
-def open_session(target: Target) -> aiohttp.ClientSession:
-    """A connection pool without a limit, so that no request waits for another one's connection.
-
-    Must be called inside a running event loop, and closed there.
-    """
-    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE_S, ttl_dns_cache=None)
-    return aiohttp.ClientSession(
-        base_url=target.root,
-        connector=connector,
-        headers={**target.headers, "accept": "text/event-stream, application/json", "accept-encoding": "identity"},
-        timeout=aiohttp.ClientTimeout(total=None),
-        cookie_jar=aiohttp.DummyCookieJar(),
-    )
-
-
-async def send_request(session: aiohttp.ClientSession, request: PlannedRequest, clock: RunClock) -> RequestRecord:
-    """Send `request` now and give its record once its end is known, soon after its deadline at the latest.
-
-    Never raises because of what the server does. Cancelling the task makes a CANCELLED record; the connection is
-    closed then, as at the deadline, so that the engine can free what the request holds.
-    """
-    exchange = _Exchange(request, StreamedAnswer())
-    sent_s = clock.now_s()
-    try:
-        async with asyncio.timeout(exchange.due_s + _PATIENCE_S - sent_s) as limit:
-            end = await _exchange(session, exchange, clock, limit)
-    except TimeoutError:
-        exchange.ended_s = exchange.ended_s or exchange.due_s
-        end = _end_at_deadline(exchange)
-    except asyncio.CancelledError:
-        end = _End(Status.CANCELLED, Cause.RUN_ENDED, f"the run was ended {exchange.progress()}")
-    except (aiohttp.ClientError, OSError) as error:
-        end = _end_of_connection(exchange, error)
-    if exchange.answer.done:  # what happens to the connection afterwards is no matter
-        end = _end_of_stream(exchange)
-    if exchange.ended_s is None:
-        exchange.ended_s = clock.now_s()
-    if end.status is Status.OK and exchange.ended_s > exchange.due_s:
-        end = _end_at_deadline(exchange)
-    return _record(exchange, end, sent_s, exchange.ended_s)
-
-
-async def _exchange(
-    session: aiohttp.ClientSession, exchange: _Exchange, clock: RunClock, limit: asyncio.Timeout
-) -> _End:
-    """Send the request and read the answer to its end."""
-    request = exchange.request
+async def send_request(client: StreamClient, request: PlannedRequest, clock: RunClock) -> RequestRecord:
+    """Send `request` now and give its record. Cancelling the task makes a CANCELLED record."""
     loop = asyncio.get_running_loop()
-    answer = exchange.answer
-    async with session.post(
-        request.path, data=request.body, headers=request.headers, allow_redirects=False
-    ) as response:
-        exchange.has_status = True
-        exchange.replica_id = response.headers.get("x-replica-id") or None
-        exchange.content_type = response.content_type
-        if response.status != 200:
-            return _end_of_status(exchange, response.status, await response.read())
-        is_first = True
-        while chunk := await response.content.readany():
-            answer.feed(chunk, clock.now_s())
-            if is_first and answer.content_chunks:
-                limit.reschedule(loop.time() + exchange.due_s - clock.now_s())  # no more patience: it has been routed
-                is_first = False
-            if answer.done and exchange.ended_s is None:
-                exchange.ended_s = clock.now_s()
-                limit.reschedule(loop.time() + _BODY_END_S)
-    answer.finish()
-    return _end_of_stream(exchange)
-
-
-def _record(exchange: _Exchange, end: _End, sent_s: float, finished_s: float) -> RequestRecord:
-    request, answer = exchange.request, exchange.answer
-    answer.settle()
-    return RequestRecord(
-        request_id=request.request_id,
-        service=request.service,
-        model=request.model,
-        prompt_tokens=request.prompt_tokens,
-        output_tokens=answer.output_tokens,
-        scheduled_s=request.scheduled_s,
-        sent_s=sent_s,
-        first_token_s=answer.first_token_s,
-        finished_s=finished_s,
-        status=end.status,
-        replica_id=exchange.replica_id,
-        cause=end.cause,
-        error=end.error,
-        attempts=1,
-    )
-
-
-def _end_at_deadline(exchange: _Exchange) -> _End:
-    """The deadline passed here, before the server said anything of it."""
-    first_token_s = exchange.answer.first_token_s
-    is_started = first_token_s is not None and first_token_s <= exchange.due_s
-    cause = Cause.DEADLINE_IN_ENGINE if is_started else Cause.DEADLINE_IN_QUEUE
-    message = f"deadline of {exchange.request.deadline_s:g} s passed; ended {exchange.progress()}"
-    return _End(Status.TIMED_OUT, cause, message)
-
-
-def _end_of_connection(exchange: _Exchange, error: Exception) -> _End:
-    """The connection could not be made, or broke."""
-    if isinstance(error, aiohttp.ClientConnectorError):
-        reason = f"cannot connect to {error.host}:{error.port} ({type(error.os_error).__name__})"
-    else:
-        reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    if exchange.has_status:
-        return _End(Status.FAILED, Cause.STREAM_CUT, f"connection lost {exchange.progress()} ({reason})")
-    return _End(Status.FAILED, Cause.CONNECTION, f"no answer: {reason}")
-
-
-def _end_of_status(exchange: _Exchange, status: int, body: bytes) -> _End:
-    """The server answered with an error status."""
-    error = read_error(body)
-    if error is None:
-        error = {"message": body.decode(errors="replace").strip()}
-    return _end_of_error(error, status, f"HTTP {status}", exchange.replica_id)
-
-
-def _end_of_stream(exchange: _Exchange) -> _End:
-    """The stream ended of itself."""
-    answer = exchange.answer
-    if answer.error is not None:
-        code = answer.error.get("code")
-        where = f"error in the stream {exchange.progress()}"
-        return _end_of_error(answer.error, code if isinstance(code, int) else 500, where, None)
-    if not answer.done and exchange.content_type != "text/event-stream":
-        message = f"HTTP 200 with '{exchange.content_type}', want 'text/event-stream'"
-        return _End(Status.FAILED, Cause.EMPTY_ANSWER, message)
-    if not answer.done:
-        return _End(Status.FAILED, Cause.STREAM_CUT, f"stream ended without [DONE] {exchange.progress()}")
-    if not answer.output_tokens:
-        return _End(Status.FAILED, Cause.EMPTY_ANSWER, f"stream ended with [DONE] {exchange.progress()}")
-    return _End(Status.OK)
-
-
-def _end_of_error(error: Mapping[str, Any], status: int, where: str, replica_id: str | None) -> _End:
-    """What an error object says: its own `cause` where it names one, else by its HTTP status."""
-    cause = _named_cause(error) or _cause_of_status(status, error)
-    message = f"{where}: {' '.join(str(error.get('message', '')).split())}"[:_ERROR_TEXT_CHARACTERS]
-    if replica_id:
-        message += f"; replica {replica_id}"
-    if status in (429, 503) or cause is Cause.QUEUE_FULL:
-        return _End(Status.REJECTED, cause, message)
-    if status in (408, 504) or cause in (Cause.DEADLINE_IN_QUEUE, Cause.DEADLINE_IN_ENGINE, Cause.NO_READY_REPLICA):
-        return _End(Status.TIMED_OUT, cause, message)
-    return _End(Status.FAILED, cause, message)
-
-
-def _named_cause(error: Mapping[str, Any]) -> Cause | None:
+    ended: asyncio.Future[Exchange] = loop.create_future()
+    exchange = client.send(request, clock, ended.set_result)
     try:
-        return Cause(str(error.get("cause")))
-    except ValueError:
-        return None
+        await asyncio.shield(ended)
+    except asyncio.CancelledError:
+        exchange.cancel()
+    return exchange.record()
 
 
-def _cause_of_status(status: int, error: Mapping[str, Any]) -> Cause:
-    if status in (429, 503):
-        return Cause.QUEUE_FULL
-    if status in (408, 504):
-        return Cause.DEADLINE_IN_QUEUE
-    message = str(error.get("message", ""))
-    if status in (400, 413) and "context length" in message:  # vLLM and OpenAI say it in these words
-        return Cause.TOO_LONG
-    return Cause.BAD_STATUS
+def _shared_header_lines(target: Target) -> bytes:
+    """The header lines that all requests to a server share."""
+    headers = {
+        "host": urlsplit(target.root).netloc.rpartition("@")[2],
+        "accept": "text/event-stream, application/json",
+        "accept-encoding": "identity",
+        **target.headers,
+    }
+    return header_lines(headers)

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 
+from loadgen.errors import InputError
 from loadgen.records import PLANNED_SCHEMA
 from loadgen.trace import SERVICE_LABELS, Service, Trace
 
@@ -33,6 +34,7 @@ class PlannedRequest:
         scheduled_s: when to send it, from the run's start.
         deadline_s: from `scheduled_s`; what is not there by then counts as timed out.
         path: of the API, as '/v1/completions'.
+        header_lines: its own ones, as they are sent, each with its line end.
         body: the JSON; in memory, or a view of a file.
     """
 
@@ -44,7 +46,7 @@ class PlannedRequest:
     scheduled_s: float
     deadline_s: float
     path: str
-    headers: Mapping[str, str]
+    header_lines: bytes
     body: bytes | memoryview
 
 
@@ -79,6 +81,18 @@ def plan_requests(trace: Trace, rows: Sequence[int], form: RequestForm, prompts:
         yield _plan_request(trace, int(row), form, prompt)
 
 
+def header_lines(headers: Mapping[str, str]) -> bytes:
+    """The headers as they are sent.
+
+    Raises:
+        InputError: a name or value holds what no header can, such as a line end.
+    """
+    for name, value in headers.items():
+        if not (name.isascii() and value.isascii() and name.isprintable() and value.isprintable()):
+            raise InputError(f"header '{name}': holds a character that no header can; take printable ASCII")
+    return "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode()
+
+
 def planned_columns(trace: Trace, model: str) -> pa.Table:
     """What the records of `trace` must hold when it is replayed, one row per request, with `PLANNED_SCHEMA`."""
     labels = pa.DictionaryArray.from_arrays(pa.array(trace.service), pa.array(SERVICE_LABELS)).cast(pa.string())
@@ -97,6 +111,13 @@ def _plan_request(trace: Trace, row: int, form: RequestForm, prompt: str) -> Pla
     max_output_tokens = max(1, int(trace.output_tokens[row]))
     is_chat = service == Service.CONVERSATION.label
     is_free = trace.output_is_limit is not None and bool(trace.output_is_limit[row])
+    body = _body(prompt, max_output_tokens, form, is_chat=is_chat, is_free=is_free)
+    headers = {
+        "content-type": "application/json",
+        "content-length": f"{len(body)}",
+        "x-request-id": f"{form.run_tag}-{row}",
+        "x-service": service,
+    }
     return PlannedRequest(
         request_id=row,
         service=service,
@@ -106,12 +127,8 @@ def _plan_request(trace: Trace, row: int, form: RequestForm, prompt: str) -> Pla
         scheduled_s=float(trace.arrival_s[row]),
         deadline_s=form.deadlines_s[service],
         path=CHAT_PATH if is_chat else COMPLETIONS_PATH,
-        headers={
-            "content-type": "application/json",
-            "x-request-id": f"{form.run_tag}-{row}",
-            "x-service": service,
-        },
-        body=_body(prompt, max_output_tokens, form, is_chat=is_chat, is_free=is_free),
+        header_lines=header_lines(headers),
+        body=body,
     )
 
 

@@ -21,6 +21,7 @@ from loadgen.body_file import keep_bodies_in_file
 from loadgen.errors import InputError
 from loadgen.plan import Prompts, RequestForm, plan_requests, planned_columns
 from loadgen.records import merge_records, read_partial_records
+from loadgen.schedule import OpenLoop
 from loadgen.sender import Sender, SenderProgress
 from loadgen.target import Target
 from loadgen.trace import SERVICE_LABELS, Trace
@@ -85,7 +86,8 @@ class ReplayActor:
 
     def prepare(self, trace: Trace, rows: NDArray[np.int64], form: RequestForm, prompts: Prompts) -> None:
         """Make the requests of `rows` of the trace."""
-        self._sender.load(keep_bodies_in_file(plan_requests(trace, rows.tolist(), form, prompts), self._folder))
+        requests = plan_requests(trace, rows.tolist(), form, prompts)
+        self._sender.load(OpenLoop(keep_bodies_in_file(requests, self._folder)))
 
     def run(self) -> SenderProgress:
         """Send them; see `Sender`, as for what follows."""

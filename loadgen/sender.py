@@ -1,22 +1,24 @@
-"""Sends planned requests at their instants from one event loop; never waits for an earlier request."""
+"""Sends a schedule from a thread of its own, with its records on disk and its progress in sight."""
 
 import asyncio
 import gc
-import math
 import resource
 import threading
-import time
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import aiohttp
 import uvloop
 
-from loadgen.client import RunClock, open_session, send_request
+from loadgen.client import StreamClient
+from loadgen.dispatcher import Dispatcher
 from loadgen.plan import PlannedRequest
-from loadgen.records import Cause, RecordWriter, RequestRecord, Status
+from loadgen.records import RecordWriter, RequestRecord, Status
+from loadgen.run_clock import RunClock
+from loadgen.schedule import OpenLoop, Schedule
+from loadgen.sent_log import SentLog, sent_log_path
 from loadgen.target import Target
 
 _WARM_UP_TIMEOUT_S = 5.0
@@ -43,21 +45,17 @@ class SenderProgress:
 
 
 class Sender:
-    """Sends a plan from the thread that calls `run`; all other methods may be called from other threads meanwhile.
+    """Sends a schedule from the thread that calls `run`; other methods may be called from other threads meanwhile."""
 
-    One timer stands for the next request that is due; its callback starts a task for each request that is due and sets
-    the timer again. Instants are absolute, so that lateness does not add up.
-    """
-
-    def __init__(self, target: Target, part: Path) -> None:
+    def __init__(self, target: Target, part: Path, *, keeps_chunk_offsets: bool = True) -> None:
         """Records of what is sent to `target` go to the new file `part`."""
-        self._plan: Sequence[PlannedRequest] = ()
+        self._schedule: Schedule = OpenLoop(())
         self._target = target
         self._part = part
-        self._next = 0
+        self._keeps_chunk_offsets = keeps_chunk_offsets
+        self._dispatcher: Dispatcher | None = None
+        self._is_stopped = False
         self._sent = 0
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._errors: list[BaseException] = []
         self._failed: Counter[str] = Counter()
         self._ok = 0
         self._finished = 0
@@ -65,11 +63,10 @@ class Sender:
         self._lateness_s: deque[float] = deque(maxlen=_LATEST)
         self._progress = SenderProgress()
         self._ready = threading.Event()
-        self._timer: asyncio.Handle | None = None
 
-    def load(self, plan: Sequence[PlannedRequest]) -> None:
-        """Take the requests to send, in order of `scheduled_s`."""
-        self._plan = plan
+    def load(self, schedule: Schedule) -> None:
+        """Take what is to be sent, and when."""
+        self._schedule = schedule
 
     def run(self) -> SenderProgress:
         """Connect, wait for `start`, send everything, and return once each request has its record."""
@@ -78,9 +75,11 @@ class Sender:
         gc.freeze()  # the plan lives to the end: no garbage collection need look at it while requests are sent
         try:
             with RecordWriter(self._part) as writer, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                self._writer = writer
-                runner.run(self._send_all())
+                log = SentLog(sent_log_path(self._part))
+                runner.run(self._send_all(writer, log))
+                log.remove()  # each request has its record
         finally:
+            gc.unfreeze()
             self._ready.set()
         return self._progress
 
@@ -90,7 +89,8 @@ class Sender:
 
     def start(self, start_epoch_s: float) -> None:
         """Fix the run's start on the machine's wall clock."""
-        self._loop.call_soon_threadsafe(self._begin, RunClock.starting_at(start_epoch_s))
+        clock = RunClock.starting_at(start_epoch_s)
+        self._loop.call_soon_threadsafe(self._started.set_result, clock)
 
     def progress(self) -> SenderProgress:
         """Where the sender stood a moment ago."""
@@ -98,52 +98,37 @@ class Sender:
 
     def stop(self) -> None:
         """End the run: what is on its way or not yet sent gets a record CANCELLED, RUN_ENDED."""
-        self._loop.call_soon_threadsafe(self._end)
+        self._loop.call_soon_threadsafe(self._stop)
 
-    async def _send_all(self) -> None:
+    async def _send_all(self, writer: RecordWriter, log: SentLog) -> None:
         self._loop = asyncio.get_running_loop()
-        self._all_sent = asyncio.Event()
-        async with open_session(self._target) as self._session:
-            await _warm_up(self._session)
+        self._started: asyncio.Future[RunClock] = self._loop.create_future()
+        async with StreamClient(self._target, keeps_chunk_offsets=self._keeps_chunk_offsets) as client:
+            await _warm_up(self._target)
             self._ready.set()
-            await self._all_sent.wait()
-            while self._tasks:
-                await asyncio.wait(self._tasks)
+            clock = await self._started
+            self._publish()
+
+            def on_sent(request: PlannedRequest, sent_s: float) -> None:
+                log.note(request.request_id, sent_s)
+                self._sent += 1
+
+            def on_record(record: RequestRecord) -> None:
+                writer.append(record)
+                self._count(record)
+
+            self._dispatcher = Dispatcher(client, self._schedule, clock, on_sent, on_record)
+            if self._is_stopped:
+                self._dispatcher.stop()
+            await self._dispatcher.run()
         self._publish(again=False)
-        if self._errors:
-            raise self._errors[0]
 
-    def _begin(self, clock: RunClock) -> None:
-        self._clock = clock
-        self._publish()
-        self._send_due()
+    def _stop(self) -> None:
+        self._is_stopped = True
+        if self._dispatcher is not None:
+            self._dispatcher.stop()
 
-    def _send_due(self) -> None:
-        now_s = self._clock.now_s()
-        while self._next < len(self._plan) and self._plan[self._next].scheduled_s <= now_s:
-            task = self._loop.create_task(self._send(self._plan[self._next]))
-            self._tasks.add(task)
-            task.add_done_callback(self._forget)
-            self._next += 1
-            self._sent += 1
-        if self._next == len(self._plan):
-            self._all_sent.set()
-            return
-        due_s = self._clock.start_monotonic_s + self._plan[self._next].scheduled_s
-        # uvloop's timers go by whole milliseconds of the monotonic clock: round so that none fires early.
-        wait_ms = math.ceil(due_s * 1e3) - math.floor(time.monotonic() * 1e3)
-        self._timer = self._loop.call_later(wait_ms / 1e3, self._send_due)
-
-    async def _send(self, request: PlannedRequest) -> None:
-        self._keep(await send_request(self._session, request, self._clock))
-
-    def _forget(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._errors.append(error)
-
-    def _keep(self, record: RequestRecord) -> None:
-        self._writer.append(record)
+    def _count(self, record: RequestRecord) -> None:
         self._finished += 1
         if record.sent_s is not None:
             self._lateness_s.append(record.sent_s - record.scheduled_s)
@@ -167,25 +152,15 @@ class Sender:
         if again:
             self._loop.call_later(_PUBLISH_INTERVAL_S, self._publish)
 
-    def _end(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        for request in self._plan[self._next :]:
-            self._keep(_unsent_record(request, self._clock.now_s()))
-        self._next = len(self._plan)
-        # A task that is cancelled before its first step leaves no record: let those that were just made take it.
-        self._loop.call_soon(self._cancel_tasks)
 
-    def _cancel_tasks(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        self._all_sent.set()
-
-
-async def _warm_up(session: aiohttp.ClientSession) -> None:
-    """Look the host up and load what the first request would otherwise wait for."""
+async def _warm_up(target: Target) -> None:
+    """Look the host up on the server's side too, and load what the first request would otherwise wait for."""
+    timeout = aiohttp.ClientTimeout(total=_WARM_UP_TIMEOUT_S)
     try:
-        async with asyncio.timeout(_WARM_UP_TIMEOUT_S), session.get("/v1/models") as response:
+        async with (
+            aiohttp.ClientSession(timeout=timeout, headers=target.headers) as session,
+            session.get(f"{target.root}/v1/models") as response,
+        ):
             await response.read()
     except (aiohttp.ClientError, OSError, TimeoutError):
         pass  # requests that fail the same way are recorded as failed
@@ -195,22 +170,3 @@ def _allow_open_files() -> None:
     """Take all the open files that the system grants: under overload each request in flight holds a connection."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def _unsent_record(request: PlannedRequest, now_s: float) -> RequestRecord:
-    return RequestRecord(
-        request_id=request.request_id,
-        service=request.service,
-        model=request.model,
-        prompt_tokens=request.prompt_tokens,
-        output_tokens=0,
-        scheduled_s=request.scheduled_s,
-        sent_s=None,
-        first_token_s=None,
-        finished_s=max(now_s, request.scheduled_s),
-        status=Status.CANCELLED,
-        replica_id=None,
-        cause=Cause.RUN_ENDED,
-        error="not sent: the run was ended before its instant",
-        attempts=0,
-    )

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from loadgen.client import RunClock, open_session, send_request
-from loadgen.plan import PlannedRequest
+from loadgen.client import StreamClient, send_request
+from loadgen.plan import PlannedRequest, header_lines
 from loadgen.records import Cause, RequestRecord, Status
+from loadgen.run_clock import RunClock
 from loadgen.target import Target
 
 DONE = b"data: [DONE]\n\n"
@@ -28,16 +29,17 @@ def request_for(tokens: int = 3, deadline_s: float = 5.0, **changes: Any) -> Pla
         "scheduled_s": 0.0,
         "deadline_s": deadline_s,
         "path": "/v1/chat/completions",
-        "headers": {"x-request-id": "t-7", "x-service": "conversation", "content-type": "application/json"},
         "body": json.dumps({"model": "m", "messages": [], "max_tokens": tokens}).encode(),
     }
-    return PlannedRequest(**{**fields, **changes})
+    fields |= changes
+    headers = {"x-request-id": "t-7", "content-length": str(len(fields["body"]))}
+    return PlannedRequest(header_lines=header_lines(headers), **fields)
 
 
 async def send(url: str, request: PlannedRequest | None = None, clock: RunClock | None = None) -> RequestRecord:
     """Send one request over a pool of its own, the run starting now."""
-    async with open_session(Target(url, "m", "secret")) as session:
-        return await send_request(session, request or request_for(), clock or RunClock(time.monotonic()))
+    async with StreamClient(Target(url, "m", "secret")) as client:
+        return await send_request(client, request or request_for(), clock or RunClock(time.monotonic()))
 
 
 async def test_first_token_and_end_are_stamped_when_the_server_sent_them(server: Any) -> None:
@@ -274,18 +276,18 @@ async def test_an_answer_that_is_done_stays_ok_when_the_body_never_ends(server: 
 
 
 async def test_connections_are_used_again(server: Any) -> None:
-    async with open_session(Target(server.url, "m")) as session:
+    async with StreamClient(Target(server.url, "m")) as client:
         clock = RunClock(time.monotonic())
         for _ in range(3):
-            assert (await send_request(session, request_for(), clock)).status is Status.OK
+            assert (await send_request(client, request_for(), clock)).status is Status.OK
     assert {ask.connection for ask in server.asks} == {1}
 
 
 async def test_more_requests_than_a_usual_pool_holds_are_on_their_way_at_once(server: Any) -> None:
     server.script_for = server.stream(ttft_s=0.3)
-    async with open_session(Target(server.url, "m")) as session:
+    async with StreamClient(Target(server.url, "m")) as client:
         clock = RunClock(time.monotonic())
-        records = await asyncio.gather(*(send_request(session, request_for(), clock) for _ in range(150)))
+        records = await asyncio.gather(*(send_request(client, request_for(), clock) for _ in range(150)))
     assert [record.status for record in records] == [Status.OK] * 150
     assert max(ask.arrived_s for ask in server.asks) < min(ask.written_s[0] for ask in server.asks)
 

@@ -48,7 +48,12 @@ def test_a_conversation_goes_to_chat_completions_and_an_api_request_to_completio
     assert (body["stream"], body["stream_options"]) == (True, {"include_usage": True})
     assert len(body["messages"][0]["content"].split()) == 3
     assert len(json.loads(completion.body)["prompt"].split()) == 7
-    assert chat.headers == {"content-type": "application/json", "x-request-id": "tag-0", "x-service": "conversation"}
+    assert chat.header_lines.decode().splitlines() == [
+        "content-type: application/json",
+        f"content-length: {len(chat.body)}",
+        "x-request-id: tag-0",
+        "x-service: conversation",
+    ]
     assert (chat.scheduled_s, chat.deadline_s, completion.deadline_s) == (0.5, 30.0, 60.0)
 
 

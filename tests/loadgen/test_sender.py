@@ -11,11 +11,13 @@ import pytest
 
 from loadgen.plan import PlannedRequest
 from loadgen.records import read_partial_records
+from loadgen.schedule import OpenLoop
 from loadgen.sender import Sender, SenderProgress
 from loadgen.target import Target
 
 
 def plan_at(*scheduled_s: float, tokens: int = 1) -> list[PlannedRequest]:
+    body = json.dumps({"max_tokens": tokens}).encode()
     return [
         PlannedRequest(
             request_id=number,
@@ -26,8 +28,8 @@ def plan_at(*scheduled_s: float, tokens: int = 1) -> list[PlannedRequest]:
             scheduled_s=due_s,
             deadline_s=5.0,
             path="/v1/completions",
-            headers={"x-request-id": f"t-{number}"},
-            body=json.dumps({"max_tokens": tokens}).encode(),
+            header_lines=f"x-request-id: t-{number}\r\ncontent-length: {len(body)}\r\n".encode(),
+            body=body,
         )
         for number, due_s in enumerate(scheduled_s)
     ]
@@ -38,7 +40,7 @@ def run(
 ) -> tuple[list[dict[str, Any]], SenderProgress, float]:
     """Run a sender in a thread of its own; gives its records by id, its last progress, and its start (monotonic)."""
     sender = Sender(Target(url, "m"), part)
-    sender.load(plan)
+    sender.load(OpenLoop(plan))
     results: list[SenderProgress] = []
     thread = threading.Thread(target=lambda: results.append(sender.run()))
     thread.start()

@@ -51,8 +51,8 @@ def test_an_event_without_its_closing_blank_line_is_no_event_yet() -> None:
 def test_done_counts_even_if_the_stream_ends_in_its_line(end: bytes) -> None:
     answer = StreamedAnswer()
     answer.feed(b'data: {"choices":[{"text":"a"}]}\n\n' + end, 1.0)
-    answer.finish()
-    assert answer.done
+    answer.finish(2.0)
+    assert answer.done_s is not None
 
 
 def test_the_last_usage_block_counts() -> None:
