@@ -33,7 +33,7 @@ class PrefixBlocks:
         """The block numbers of one prompt."""
         return self.block[self.first[row] : self.first[row + 1]]
 
-    def take(self, rows: NDArray[np.integer]) -> "PrefixBlocks":
+    def take(self, rows: NDArray[np.integer] | slice) -> "PrefixBlocks":
         """The blocks of these prompts, in this order."""
         counts = np.diff(self.first)[rows]
         first = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)

@@ -79,7 +79,7 @@ class Trace:
                 f"{self.duration_s:g} s; want 0 <= start < end"
             )
         first, last = np.searchsorted(self.arrival_s, [start_s, end_s])
-        return self.take(np.arange(first, last))._timed(self.arrival_s[first:last] - start_s, end_s - start_s)
+        return self._rows(slice(first, last))._timed(self.arrival_s[first:last] - start_s, end_s - start_s)
 
     def sped_up(self, speed: float) -> "Trace":
         """The same requests `speed` times faster: arrivals and duration are divided by it, nothing is lost.
@@ -123,6 +123,10 @@ class Trace:
 
     def take(self, rows: NDArray[np.integer]) -> "Trace":
         """The requests of these rows, which must ascend; the duration stays."""
+        return self._rows(rows)
+
+    def _rows(self, rows: NDArray[np.integer] | slice) -> "Trace":
+        """The requests of these rows; those of a slice are not copied."""
         taken: dict[str, Any] = {column: getattr(self, column)[rows] for column in COLUMNS}
         for column in OPTIONAL_COLUMNS:
             values = getattr(self, column)

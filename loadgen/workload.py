@@ -12,7 +12,7 @@ from loadgen.errors import InputError
 from loadgen.lengths import LeftToEngine, Lengths, OutputLengths, draw_lengths, draw_outputs, mean_length
 from loadgen.sessions import Sessions, add_history, draw_turn_arrivals, draw_turns
 from loadgen.strict_config import NonNegative, Positive, StrictModel, parse, read_yaml
-from loadgen.trace import Service, Trace, make_trace
+from loadgen.trace import COLUMNS, Service, Trace, make_trace
 
 _MAX_REQUESTS = 100_000_000
 
@@ -104,17 +104,17 @@ def draw_trace(model: WorkloadModel, rng: np.random.Generator) -> Trace:
         _draw_stream(stream, _span_s(stream, model.duration_s), names, source)
         for stream, source in zip(model.streams, sources, strict=True)
     ]
-    columns: dict[str, Any] = {
-        column: np.concatenate([of_stream[column] for of_stream in drawn]) for column in drawn[0]
-    }
-    if len(columns["arrival_s"]) == 0:
-        raise InputError(f"workload '{model.name}': no request was drawn; raise the rate or the duration")
     # A stream's sessions are numbered from 0: count on, so that no two streams share one.
-    sessions = [of_stream["session"].max(initial=-1) + 1 for of_stream in drawn]
-    firsts = np.concatenate([[0], np.cumsum(sessions)[:-1]])
-    columns["session"] += np.repeat(firsts, [len(of_stream["session"]) for of_stream in drawn])
-    order = np.argsort(columns["arrival_s"], kind="stable")
-    columns = {column: values[order] for column, values in columns.items()}
+    first = 0
+    for of_stream in drawn:
+        of_stream["session"] += first
+        first = of_stream["session"].max(initial=first - 1) + 1
+    order = np.argsort(np.concatenate([of_stream["arrival_s"] for of_stream in drawn]), kind="stable")
+    if len(order) == 0:
+        raise InputError(f"workload '{model.name}': no request was drawn; raise the rate or the duration")
+    columns: dict[str, Any] = {  # what the streams hold goes column by column: at no time is all of it there twice
+        column: np.concatenate([of_stream.pop(column) for of_stream in drawn])[order] for column in list(drawn[0])
+    }
     if all(stream.sessions is None for stream in model.streams):
         del columns["session"]
     if not columns["output_is_limit"].any():
@@ -145,7 +145,7 @@ def _draw_stream(
         "arrival_s": arrival_s,
         "prompt_tokens": prompt_tokens,
         "output_tokens": output_tokens,
-        "service": np.full(count, Service[stream.service.upper()]),
+        "service": np.full(count, Service[stream.service.upper()], COLUMNS["service"]),
         "model": model,
         "session": session,
         "output_is_limit": ~failed & isinstance(stream.output_tokens, LeftToEngine),

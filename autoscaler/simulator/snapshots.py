@@ -49,25 +49,24 @@ class ArrivalCounts:
     def __init__(self, trace: Trace, services: Iterable[str], bin_s: float, idle_s: float = 0.0) -> None:
         self.bin_s = bin_s
         self.first_bin = -math.floor(idle_s / bin_s + 1e-9)
-        self._counts: dict[str, NDArray[np.float64]] = {}
+        self._counts: dict[str, NDArray[np.unsignedinteger]] = {}  # as narrow as they may be: months have many seconds
         for label in services:
             arrivals_s = trace.arrival_s[trace.service == SERVICE_LABELS.index(label)]
-            counts = np.bincount(np.floor(arrivals_s / bin_s + 1e-9).astype(np.int64)).astype(np.float64)
-            counts = np.concatenate([np.zeros(-self.first_bin), counts])
-            counts.flags.writeable = False
-            self._counts[label] = counts
+            counts = np.bincount(np.floor(arrivals_s / bin_s + 1e-9).astype(np.int64))
+            self._counts[label] = counts.astype(np.min_scalar_type(counts.max(initial=0)))
 
     def complete_bins(self, now_s: float) -> int:
         """How many bins have ended by now."""
         return math.floor(now_s / self.bin_s + 1e-9)
 
     def bins(self, service: str, first: int, end: int) -> NDArray[np.float64]:
-        """The counts of bins first..end-1, f64[end - first]; after the last arrival they are 0."""
-        counts = self._counts[service]
-        first, end = first - self.first_bin, end - self.first_bin
-        if end <= len(counts):
-            return counts[first:end]
-        return np.concatenate([counts[first:], np.zeros(end - max(first, len(counts)))])
+        """The counts of bins first..end-1, f64[end - first]; before the trace and after its last arrival they are 0."""
+        bins = np.zeros(end - first)
+        known = self._counts[service][max(first, 0) : max(end, 0)]
+        offset = max(-first, 0)
+        bins[offset : offset + len(known)] = known
+        bins.flags.writeable = False
+        return bins
 
 
 class ForecastFeed:

@@ -1,6 +1,7 @@
 """The tables of a simulated run: one row per request, per state of a replica, and per report of an engine."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 from autoscaler.fleet_tables import ENGINE_SCHEMA, REPLICA_SCHEMA
 from autoscaler.simulator.fleet_reports import EngineSample, ReplicaLife, replica_name
 from autoscaler.simulator.fleet_state import Fate
-from loadgen.records import RECORD_SCHEMA, Cause, Status
+from loadgen.records import ENCODED_RECORD_SCHEMA, Cause, Status
 from loadgen.trace import SERVICE_LABELS, Trace
 
 # How each end is recorded: status, cause, and the cause in a sentence.
@@ -25,27 +26,31 @@ ENDS: dict[Fate, tuple[Status, Cause | None, str | None]] = {
 
 
 def record_table(trace: Trace, requests: NDArray[np.void]) -> pa.Table:
-    """One record for each request of the trace, in its order; every one must have ended."""
+    """One record for each request of the trace, in its order (`ENCODED_RECORD_SCHEMA`); every one must have ended.
+
+    What the trace has as well is not copied.
+    """
     count = len(trace)
     replica_names = [replica_name(number) for number in range(int(requests["replica"].max(initial=-1)) + 1)]
-    ends = [ENDS.get(Fate(fate), (None, None, None)) for fate in Fate]
+    statuses, causes, errors = zip(*(ENDS.get(fate, (None, None, None)) for fate in Fate), strict=True)
     columns = {
         "request_id": np.arange(count, dtype=np.int64),
-        "service": _chosen(list(SERVICE_LABELS), trace.service),
-        "model": _chosen(list(trace.model_names), trace.model),
+        "service": _encoded("service", SERVICE_LABELS, trace.service),
+        "model": _encoded("model", trace.model_names, trace.model),
         "prompt_tokens": trace.prompt_tokens,
         "output_tokens": requests["received_tokens"],
         "scheduled_s": trace.arrival_s,
         "sent_s": trace.arrival_s,
         "first_token_s": pa.array(requests["first_token_s"], from_pandas=True),
         "finished_s": requests["finished_s"],
-        "status": _chosen([status for status, _, _ in ends], requests["fate"]),
-        "replica_id": _chosen(replica_names, requests["replica"]),
-        "cause": _chosen([cause for _, cause, _ in ends], requests["fate"]),
-        "error": _chosen([error for _, _, error in ends], requests["fate"]),
+        "status": _encoded("status", statuses, requests["fate"]),
+        "replica_id": _encoded("replica_id", replica_names, requests["replica"]),
+        "cause": _encoded("cause", causes, requests["fate"]),
+        "error": _encoded("error", errors, requests["fate"]),
         "attempts": np.ones(count, dtype=np.int32),
     }
-    return pa.table([pa.array(columns[field.name], field.type) for field in RECORD_SCHEMA], schema=RECORD_SCHEMA)
+    schema = ENCODED_RECORD_SCHEMA
+    return pa.table([pa.array(columns[field.name], field.type) for field in schema], schema=schema)
 
 
 def replica_table(lives: list[ReplicaLife], end_s: float) -> pa.Table:
@@ -72,10 +77,11 @@ def engine_table(samples: list[EngineSample]) -> pa.Table:
     return pa.table(columns, schema=ENGINE_SCHEMA)
 
 
-def _chosen(
-    values: list[str] | list[Status | None] | list[Cause | None] | list[str | None], which: np.ndarray
-) -> pa.Array:
-    """The value that each index of `which` stands for; null where it is negative."""
-    known = pa.array([None if value is None else str(value) for value in values], pa.string())
-    indices = pa.array(which.astype(np.int64), mask=which < 0)
-    return known.take(indices)
+def _encoded(column: str, values: Sequence[str | None], which: NDArray[np.signedinteger]) -> pa.DictionaryArray:
+    """The value that each index of `which` stands for; null where that is None, or the index is -1."""
+    known = list(dict.fromkeys(value for value in values if value is not None))
+    places: dict[str | None, int] = {value: place for place, value in enumerate(known)}
+    place_type = ENCODED_RECORD_SCHEMA.field(column).type.index_type.to_pandas_dtype()
+    place_of = np.array([*(places.get(value, -1) for value in values), -1], place_type)[which]  # -1 is the last
+    indices = pa.array(place_of, mask=place_of < 0)
+    return pa.DictionaryArray.from_arrays(indices, pa.array([str(value) for value in known], pa.string()))

@@ -23,7 +23,7 @@ from autoscaler.simulator.fleet import Fleet, FleetConfig
 from autoscaler.simulator.run import SimulationResult, run_fleet, simulate
 from autoscaler.simulator.snapshots import ArrivalCounts, ForecastFeed, ForecastSettings
 from forecasting.interface import Forecast
-from loadgen.records import RECORD_SCHEMA, Cause, Status
+from loadgen.records import ENCODED_RECORD_SCHEMA, Cause, Status
 from loadgen.trace import Trace, make_trace
 
 HARDWARE = TOKENS_AND_SEQUENCES
@@ -102,7 +102,7 @@ def life(result: SimulationResult, replica_id: str) -> list[tuple[str, float, fl
 def test_every_request_has_one_record_in_the_order_of_the_trace() -> None:
     trace = poisson_trace()
     result = run(trace, Scripted(steps((0, 1), (10, 3), (25, 1))))
-    assert result.records.schema.equals(RECORD_SCHEMA)
+    assert result.records.schema.equals(ENCODED_RECORD_SCHEMA)
     assert result.records["request_id"].to_pylist() == list(range(len(trace)))
     assert result.records["scheduled_s"].to_numpy().tolist() == trace.arrival_s.tolist()
     assert result.records["model"].to_pylist() == [trace.model_names[model] for model in trace.model]
@@ -210,6 +210,21 @@ def test_an_idle_fleet_has_seen_that_nothing_came() -> None:
     assert after_one.arrivals["conversation"].requests.tolist() == [0.0, 0.0, 0.0, 2.0]
     assert at_start.forecast is not None
     assert at_start.forecast["conversation"].issued_at_s == 0.0
+
+
+@pytest.mark.parametrize("idle_s", [0.0, 3.4])
+def test_bins_hold_the_arrivals_of_their_time_and_none_before_and_after_the_trace(idle_s: float) -> None:
+    busy_s = [0.0] * 300 + [1.0, 4.0, 4.9]
+    trace = make_trace("uneven", busy_s, [1] * 303, [1] * 303, duration_s=9.0)
+    counts = ArrivalCounts(trace, SERVICES, 1.0, idle_s)
+    assert counts.first_bin == (-3 if idle_s else 0)
+    expected = {-3: 0.0, -2: 0.0, -1: 0.0, 0: 300.0, 1: 1.0, 2: 0.0, 3: 0.0, 4: 2.0, 5: 0.0, 6: 0.0, 7: 0.0}
+    for first in range(counts.first_bin, 8):
+        for end in range(first, 8):
+            bins = counts.bins("conversation", first, end)
+            assert bins.tolist() == [expected[place] for place in range(first, end)]
+            assert bins.dtype == np.float64
+    assert counts.bins("api", 0, 3).tolist() == [0.0] * 3
 
 
 class Memory:

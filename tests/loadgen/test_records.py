@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from loadgen.errors import InputError
 from loadgen.records import (
+    ENCODED_RECORD_SCHEMA,
     PLANNED_SCHEMA,
     RECORD_SCHEMA,
     Cause,
@@ -167,6 +168,33 @@ def test_the_same_records_give_the_same_bytes(tmp_path: Path) -> None:
     assert (tmp_path / "one.parquet").read_bytes() == (tmp_path / "two.parquet").read_bytes()
     assert read_records(tmp_path / "one.parquet").equals(table)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one.parquet", "two.parquet"]
+
+
+def test_encoded_records_are_written_as_plain_strings_with_the_same_bytes(tmp_path: Path) -> None:
+    table = records_table([record(i, model=f"m{i % 3}") if i % 5 else replace(FAILED, request_id=i) for i in range(40)])
+    columns = [
+        column.combine_chunks().dictionary_encode().cast(field.type) if pa.types.is_dictionary(field.type) else column
+        for column, field in zip(table.columns, ENCODED_RECORD_SCHEMA, strict=True)
+    ]
+    encoded = pa.table(columns, schema=ENCODED_RECORD_SCHEMA)
+    assert encoded.to_pylist() == table.to_pylist()
+    write_records(table, tmp_path / "plain.parquet")
+    write_records(encoded, tmp_path / "encoded.parquet")
+    assert (tmp_path / "plain.parquet").read_bytes() == (tmp_path / "encoded.parquet").read_bytes()
+    assert pq.read_schema(tmp_path / "encoded.parquet").equals(RECORD_SCHEMA)
+
+
+def test_a_file_of_more_rows_than_are_written_at_once_has_them_all(tmp_path: Path) -> None:
+    one = records_table([record(7)])
+    rows = 2 * 2**18 + 5
+    table = one.take([0] * rows).set_column(0, RECORD_SCHEMA.field(0), pa.array(range(rows)))
+    write_records(table, tmp_path / "many.parquet")
+    assert read_records(tmp_path / "many.parquet").equals(table)
+
+
+def test_a_file_of_no_rows_keeps_its_schema(tmp_path: Path) -> None:
+    write_records(records_table([]), tmp_path / "none.parquet")
+    assert read_records(tmp_path / "none.parquet").equals(records_table([]))
 
 
 def test_a_table_with_a_missing_value_is_not_written(tmp_path: Path) -> None:

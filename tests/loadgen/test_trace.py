@@ -128,6 +128,14 @@ def test_the_services_of_a_trace_add_up_to_it(trace: Trace) -> None:
         assert part.duration_s == trace.duration_s
 
 
+def test_a_window_copies_nothing_but_the_times() -> None:
+    trace = small_trace()
+    window = trace.window(0.5, 3.25)
+    assert np.shares_memory(window.prompt_tokens, trace.prompt_tokens)
+    assert np.shares_memory(window.session, trace.session)
+    assert not np.shares_memory(window.arrival_s, trace.arrival_s)
+
+
 def test_a_window_is_half_open_and_counts_from_its_start() -> None:
     window = small_trace().window(0.5, 3.25)
     assert window.arrival_s.tolist() == [0.0, 0.0]
