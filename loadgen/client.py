@@ -97,6 +97,7 @@ class Exchange:
         self._on_end: Callable[[Exchange], None] | None = on_end
         self._keeps_chunk_offsets = keeps_chunk_offsets
         self._received = Received(request, StreamedAnswer())
+        self._due_s = self._received.due_s
         self._pieces: list[tuple[float, bytes]] = []
         self._unread_bytes = 0
         self._finish: _Finish | None = None
@@ -109,7 +110,7 @@ class Exchange:
         """Keep the call, to close its connection by, and watch the deadline."""
         if self._finish is None:
             self._call = call
-            self._wait_until(self._received.due_s)
+            self._wait_until(self._due_s)
 
     def cancel(self) -> None:
         """Give the request up and close its connection. Does nothing after its end."""
@@ -124,7 +125,7 @@ class Exchange:
         now_s = self._clock.now_s()
         self._pieces.append((now_s, content))
         self._unread_bytes += len(content)
-        if self._unread_bytes > _UNREAD_BYTES or now_s > self._received.due_s:
+        if self._unread_bytes > _UNREAD_BYTES or now_s > self._due_s:
             self._look(now_s)
         elif _DONE in content:
             self._wait_until(now_s + _BODY_END_S)
@@ -142,7 +143,7 @@ class Exchange:
             answer.finish(self._ended_s)
         end = self._end_reached()
         finished_s = self._ended_s if answer.done_s is None else answer.done_s
-        if end.status is Status.OK and finished_s > received.due_s:
+        if end.status is Status.OK and finished_s > self._due_s:
             end = end_at_deadline(received)
         request, first_token_s = self.request, answer.first_token_s
         return RequestRecord(
@@ -184,7 +185,7 @@ class Exchange:
         if self._finish is not None:
             return
         self._finish = finish
-        self._ended_s = self._received.due_s if finish is _Finish.DEADLINE else self._clock.now_s()
+        self._ended_s = self._due_s if finish is _Finish.DEADLINE else self._clock.now_s()
         if self._timer is not None:
             self._timer.cancel()
         if self._call is not None and finish in (_Finish.DEADLINE, _Finish.CANCELLED):
@@ -208,7 +209,7 @@ class Exchange:
         if self._finish is not None:
             return
         self._read_pieces()
-        received, answer = self._received, self._received.answer
+        answer = self._received.answer
         if self._failure:
             self._end_here(_Finish.CONNECTION)
         elif answer.done_s is not None:
@@ -216,12 +217,12 @@ class Exchange:
                 self._end_here(_Finish.BODY)
             else:
                 self._wait_until(answer.done_s + _BODY_END_S)
-        elif now_s < received.due_s:
-            self._wait_until(received.due_s)
-        elif answer.content_s or now_s >= received.due_s + _PATIENCE_S:
+        elif now_s < self._due_s:
+            self._wait_until(self._due_s)
+        elif answer.content_s or now_s >= self._due_s + _PATIENCE_S:
             self._end(_Finish.DEADLINE)
         else:
-            self._wait_until(received.due_s + _PATIENCE_S)
+            self._wait_until(self._due_s + _PATIENCE_S)
 
     def _end_here(self, finish: _Finish) -> None:
         """End it although the server has not: nothing that may still come matters."""
