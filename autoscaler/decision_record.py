@@ -26,7 +26,13 @@ class ForecastPoint:
 
 @dataclass(frozen=True, slots=True)
 class DecisionRecord:
-    """A snapshot's digest with the decision made on it. `target_replicas` is after limits and delays."""
+    """A snapshot's digest with the decision made on it.
+
+    Attributes:
+        target_replicas: after limits and delays.
+        model: whose fleet it is, where several models share a cluster.
+        granted_replicas: starting and ready ones that a shared GPU budget lets the fleet have; None = no such budget.
+    """
 
     time_s: float
     target_replicas: int
@@ -41,6 +47,8 @@ class DecisionRecord:
     arrivals_per_s: float
     forecast: ForecastPoint | None
     error: str | None = None
+    model: str | None = None
+    granted_replicas: int | None = None
 
     def as_json(self) -> dict[str, object]:
         """Plain values for a JSON line."""

@@ -121,18 +121,36 @@ def load_experiment(path: Path, overrides: Overrides) -> Experiment:
     """Read an experiment file, apply the overrides, and read the files that it names.
 
     Raises:
-        InputError: a file is unreadable, a key or name unknown, or no traffic is named.
+        InputError: a file is unreadable, a key or name unknown, no traffic is named, or it has several models.
     """
-    config = parse(ExperimentConfig, read_yaml(path), str(path), path.parent)
-    app, address = _read_app(config, path.parent, overrides.serve)
+    document = read_yaml(path)
+    if has_models(document):
+        raise InputError(f"{path}: has several models with one GPU budget, which only `burstscale simulate` takes")
+    return resolve_experiment(
+        parse(ExperimentConfig, document, str(path), path.parent), path.parent, overrides, str(path)
+    )
+
+
+def has_models(document: Mapping[str, Any]) -> bool:
+    """Whether an experiment file is one of several models (`testbed.models_config`)."""
+    return "models" in document
+
+
+def resolve_experiment(config: ExperimentConfig, folder: Path, overrides: Overrides, where: str) -> Experiment:
+    """Apply the overrides and read the files that an experiment names; `where` opens every error message.
+
+    Raises:
+        InputError: a file is unreadable, a name unknown, or no traffic is named.
+    """
+    app, address = _read_app(config, folder, overrides.serve)
     app = app.model_copy(
         update={"policy": config.policy or app.policy, "forecaster": config.forecaster or app.forecaster}
     )
     app, notes = _choose(app, overrides)
-    workload = _resolve_workload(config.workload, path.parent, overrides)
-    prompts = _resolve_prompts(workload.prompts, path.parent, app)
+    workload = resolve_workload(config.workload, folder, overrides)
+    prompts = _resolve_prompts(workload.prompts, folder, app)
     if workload.trace is None and workload.model is None:
-        raise InputError(f"{path}: names no traffic; give --trace PATH, or set workload.trace or workload.model")
+        raise InputError(f"{where}: names no traffic; give --trace PATH, or set workload.trace or workload.model")
     resolved = config.model_copy(
         update={
             "workload": workload.model_copy(update={"prompts": prompts}),
@@ -143,7 +161,7 @@ def load_experiment(path: Path, overrides: Overrides) -> Experiment:
             "seed": config.seed if overrides.seed is None else overrides.seed,
         }
     )
-    _check_names(app, str(path))
+    _check_names(app, where)
     return Experiment(resolved, app, address, notes)
 
 
@@ -195,11 +213,20 @@ def load_workload(experiment: Experiment) -> Trace:
         InputError: the trace is malformed, or no request is selected.
     """
     workload, seed = experiment.config.workload, experiment.config.seed
-    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(2,)))
-    return select(_source(workload, seed), workload, rng)
+    return select_traffic(read_source(workload, seed), workload, seed)
 
 
-def _source(workload: WorkloadSettings, seed: int) -> Trace:
+def select_traffic(source: Trace, workload: WorkloadSettings, seed: int) -> Trace:
+    """The part of the traffic that is configured.
+
+    Raises:
+        InputError: no request is selected.
+    """
+    return select(source, workload, np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(2,))))
+
+
+def read_source(workload: WorkloadSettings, seed: int) -> Trace:
+    """Read or draw all of the traffic of a resolved workload; raises as `load_workload`."""
     if workload.trace is not None:
         return read_trace(workload.trace, workload.format)
     assert isinstance(workload.model, WorkloadModel), "load_experiment reads the model's file"
@@ -216,7 +243,7 @@ def _read_app(config: ExperimentConfig, folder: Path, override: Path | None) -> 
     return app, config.address or address
 
 
-def _resolve_workload(workload: WorkloadSettings, folder: Path, overrides: Overrides) -> WorkloadSettings:
+def resolve_workload(workload: WorkloadSettings, folder: Path, overrides: Overrides) -> WorkloadSettings:
     """Apply the overrides; make the trace's path absolute; read the model's file."""
     trace, model = workload.trace, workload.model
     if overrides.traffic is not None:

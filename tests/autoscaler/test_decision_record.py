@@ -42,6 +42,8 @@ def test_the_line_digests_the_snapshot_and_is_json(cluster_at: Build, forecast_o
         "arrivals_per_s": 5.0,
         "forecast": {"issued_at_s": 100.0, "at_s": 110.0, "levels": [0.5, 0.9], "requests_per_s": [3.0, 6.0]},
         "error": None,
+        "model": None,
+        "granted_replicas": None,
     }
 
 

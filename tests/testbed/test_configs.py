@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 
 from autoscaler.simulator.cost_model import load_hardware
+from loadgen.strict_config import read_yaml
 from loadgen.workload import read_workload_model
 from serve_app.config import read_serve_file
-from testbed.config import Overrides, load_experiment
+from testbed.config import Overrides, has_models, load_experiment
+from testbed.models_config import load_models_experiment
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 FILES = sorted(CONFIGS.rglob("*.yaml"))
@@ -16,6 +18,8 @@ FILES = sorted(CONFIGS.rglob("*.yaml"))
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(CONFIGS)))
 def test_a_shipped_configuration_is_valid(path: Path) -> None:
     match path.parent.name:
+        case "experiments" if has_models(read_yaml(path)):
+            assert load_models_experiment(path, Overrides()).parts
         case "experiments":
             experiment = load_experiment(path, Overrides(traffic=Path("trace.csv")))
             assert experiment.config.name
