@@ -108,7 +108,7 @@ def summarise_records(
     """
     frame = as_frame(records)
     latencies = request_latencies(frame)
-    attained = _attained(frame, latencies, slos)
+    attained = attained_promise(frame, latencies, slos)
     if duration_s is None:
         duration_s = float(frame["finished_s"].max()) if len(frame) else 0.0
     everything = np.ones(len(frame), dtype=bool)
@@ -161,7 +161,7 @@ def request_latencies(frame: pd.DataFrame) -> Latencies:
     return Latencies(is_value(frame, "status", Status.OK.value), ttft_s, tpot_s, e2e_s)
 
 
-def _attained(frame: pd.DataFrame, latencies: Latencies, slos: Mapping[str, LatencyPromise]) -> Mask:
+def attained_promise(frame: pd.DataFrame, latencies: Latencies, slos: Mapping[str, LatencyPromise]) -> Mask:
     """Which requests ended ok within the promise of their service; one token alone has no TPOT to miss."""
     attained = np.zeros(len(frame), dtype=bool)
     for service, slo in slos.items():

@@ -11,7 +11,7 @@ from loadgen.statistics.timeline import DAY_S, HOUR_S, MINUTE_S, bin_counts
 
 _JUMP = 2  # times the level before
 _GREAT_JUMP = 5
-_LEVEL_MINUTES = 10
+_LEVEL_BINS = 10
 _CHANCE = 1e-4
 _BUSIEST = 0.05
 _LEAST_HOURS = 20  # of fewer hours the busiest 5 % are none
@@ -49,6 +49,7 @@ class BurstCount:
         requests_fraction: share of all requests that arrives within bursts.
         largest: the 20 bursts with most requests, in order of time.
         onset_s, lengths_s: f64[onsets], when each burst begins and how long it lasts, in order of time.
+        growths: f64[onsets], requests of the first bin / of the level before; infinity = there was nothing before.
     """
 
     bin_s: float
@@ -61,6 +62,7 @@ class BurstCount:
     largest: tuple[Burst, ...]
     onset_s: NDArray[np.float64]
     lengths_s: NDArray[np.float64]
+    growths: NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,17 +95,22 @@ class Bursts:
 def find_bursts(arrival_s: NDArray[np.float64], duration_s: float) -> Bursts:
     """Find the bursts by the hour and by the minute."""
     by_hour = bin_counts(arrival_s, duration_s, HOUR_S)
-    by_minute = bin_counts(arrival_s, duration_s, MINUTE_S)
     requests, hours = int(by_hour.sum()), len(by_hour)
     busiest = np.sort(by_hour)[hours - round(hours * _BUSIEST) :] if hours >= _LEAST_HOURS else None
     return Bursts(
         by_hour=_hourly_bursts(by_hour) if hours >= 2 else None,
-        by_minute=_minute_bursts(by_minute) if len(by_minute) > _LEVEL_MINUTES else None,
+        by_minute=find_bursts_by(arrival_s, duration_s, MINUTE_S),
         hours=hours,
         peak_to_mean=float(by_hour.max() / by_hour.mean()) if hours >= 2 and requests else None,
         busiest_hours_fraction=float(busiest.sum() / requests) if busiest is not None and requests else None,
         silent_hours_fraction=float(np.mean(by_hour == 0)) if hours else None,
     )
+
+
+def find_bursts_by(arrival_s: NDArray[np.float64], duration_s: float, bin_s: float) -> BurstCount | None:
+    """The bursts that bins of `bin_s` show, by the rule that `Bursts` states for minutes; None = under eleven bins."""
+    requests = bin_counts(arrival_s, duration_s, bin_s)
+    return _bursts_over_level(requests, bin_s) if len(requests) > _LEVEL_BINS else None
 
 
 def _hourly_bursts(requests: NDArray[np.int64]) -> BurstCount:
@@ -118,18 +125,18 @@ def _hourly_bursts(requests: NDArray[np.int64]) -> BurstCount:
     return _burst_count(HOUR_S, threshold, requests, found, levels)
 
 
-def _minute_bursts(requests: NDArray[np.int64]) -> BurstCount:
+def _bursts_over_level(requests: NDArray[np.int64], bin_s: float) -> BurstCount:
     mean = float(requests.mean())
     total = np.concatenate([[0], np.cumsum(requests)])
     level = np.full(len(requests), np.inf)
-    level[_LEVEL_MINUTES:] = (total[_LEVEL_MINUTES:-1] - total[: -_LEVEL_MINUTES - 1]) / _LEVEL_MINUTES
+    level[_LEVEL_BINS:] = (total[_LEVEL_BINS:-1] - total[: -_LEVEL_BINS - 1]) / _LEVEL_BINS
     is_beyond_chance = pdtrc(requests - 1.0, np.maximum(level, mean)) < _CHANCE
     onsets = np.flatnonzero((requests > _JUMP * level) & (requests > mean) & is_beyond_chance)
     found: list[tuple[int, int]] = []
     for onset in onsets.tolist():
         if not found or onset >= found[-1][1]:
             found.append((onset, _first_at_most(requests, onset, max(_JUMP * float(level[onset]), mean))))
-    return _burst_count(MINUTE_S, mean, requests, found, [float(level[onset]) for onset, _ in found])
+    return _burst_count(bin_s, mean, requests, found, [float(level[onset]) for onset, _ in found])
 
 
 def _first_at_most(requests: NDArray[np.int64], start: int, level: float) -> int:
@@ -172,4 +179,5 @@ def _burst_count(
         largest=tuple(sorted(largest, key=lambda burst: burst.start_s)),
         onset_s=np.array([burst.start_s for burst in bursts]),
         lengths_s=np.array([burst.length_s for burst in bursts]),
+        growths=np.array([np.inf if burst.growth is None else burst.growth for burst in bursts]),
     )
