@@ -14,7 +14,8 @@ import numpy as np
 from autoscaler.interface import Priority, ScalingLimits, ServiceClass, Slo
 from autoscaler.policies import make_policy
 from autoscaler.simulator.cost_model import load_hardware
-from autoscaler.simulator.fleet import Fleet, FleetConfig
+from autoscaler.simulator.fleet import Fleet
+from autoscaler.simulator.fleet_config import FleetConfig
 from autoscaler.simulator.run import simulate
 from loadgen.shipped_workloads import find_workload
 from loadgen.strict_config import parse

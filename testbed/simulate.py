@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from autoscaler.simulator.cost_model import load_hardware
-from autoscaler.simulator.fleet import FleetConfig
+from autoscaler.simulator.fleet_config import FleetConfig
 from autoscaler.simulator.quiet_ticks import has_compiled_rule
 from autoscaler.simulator.run import SimulationResult, simulate
 from autoscaler.simulator.snapshots import ForecastSettings

@@ -1,15 +1,15 @@
 """A simulated fleet: replicas that start, serve and drain, one router in front of them, and the requests they serve."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from autoscaler.interface import HardwareProfile, ReplicaSnapshot, ReplicaState, ScalingLimits, ServiceClass
+from autoscaler.interface import ReplicaSnapshot, ReplicaState
 from autoscaler.simulator.cost_model import step_costs
 from autoscaler.simulator.engine_state import check_engine, engine_limits
+from autoscaler.simulator.fleet_config import FleetConfig
 from autoscaler.simulator.fleet_kernel import run_until
 from autoscaler.simulator.fleet_reports import EngineSample, ReplicaLife, life_of, replica_name
 from autoscaler.simulator.fleet_state import (
@@ -46,47 +46,6 @@ REPORTED = (
     "reported_tokens_per_s",
 )
 REPLICA_STATES = {STARTING: ReplicaState.STARTING, READY: ReplicaState.READY, DRAINING: ReplicaState.DRAINING}
-
-
-@dataclass(frozen=True, kw_only=True)
-class FleetConfig:
-    """The fleet, its router and its control loop, as they are live.
-
-    Attributes:
-        hardware: of every replica.
-        limits: the range of the number of replicas; every decision is kept within it.
-        initial_replicas: ready at the start.
-        cold_start_s: from the decision to a ready replica; the median where it varies.
-        cold_start_sigma: standard deviation of its logarithm (lognormal); 0 = always the same.
-        max_ongoing_requests: that the router gives to one replica at a time.
-        max_queued_requests: that wait at the router; further ones are refused.
-        services: class, promise and deadline, by label.
-        period_s: the policy is asked once per period.
-        metrics_interval_s: replicas report once per interval.
-        arrivals_bin_s: arrivals are counted per bin; the policy sees the last `history_bins` complete ones.
-        drain_timeout_s: a replica that is taken away may finish its requests for so long.
-        settle_s: simulated after the last request has ended, so that the fleet is seen to shrink.
-        idle_s: how long the fleet has been up when the trace begins; the policy and the forecasters have seen that
-            nothing came in that time.
-        prefix_caching: as in vLLM; which prompts begin alike says `Trace.prefix`.
-    """
-
-    hardware: HardwareProfile
-    limits: ScalingLimits
-    initial_replicas: int
-    cold_start_s: float
-    max_ongoing_requests: int
-    services: Mapping[str, ServiceClass]
-    cold_start_sigma: float = 0.0
-    max_queued_requests: int = 1000
-    period_s: float = 1.0
-    metrics_interval_s: float = 1.0
-    arrivals_bin_s: float = 1.0
-    history_bins: int = 300
-    drain_timeout_s: float = 60.0
-    settle_s: float = 0.0
-    idle_s: float = 0.0
-    prefix_caching: bool = False
 
 
 class Fleet:

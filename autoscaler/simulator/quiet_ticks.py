@@ -9,7 +9,8 @@ from autoscaler.interface import Policy
 from autoscaler.policies.change_timer import ChangeTimer
 from autoscaler.policies.ray_default import RayDefault
 from autoscaler.simulator.control_kernel import CONTROL, TIMER, ControlLoop, Pace, pass_ray_ticks
-from autoscaler.simulator.fleet import Fleet, FleetConfig
+from autoscaler.simulator.fleet import Fleet
+from autoscaler.simulator.fleet_config import FleetConfig
 
 
 def has_compiled_rule(policy: Policy) -> bool:

@@ -11,7 +11,8 @@ import pyarrow as pa
 from autoscaler.decision_record import DecisionRecord, record_decision
 from autoscaler.interface import ClusterSnapshot, Policy, ScalingDecision
 from autoscaler.simulator.control_kernel import ControlLoop
-from autoscaler.simulator.fleet import Fleet, FleetConfig
+from autoscaler.simulator.fleet import Fleet
+from autoscaler.simulator.fleet_config import FleetConfig
 from autoscaler.simulator.quiet_ticks import has_compiled_rule, pass_quiet_ticks
 from autoscaler.simulator.snapshots import ArrivalCounts, ForecastFeed, ForecastSettings, SnapshotMaker
 from autoscaler.simulator.tables import engine_table, record_table, replica_table

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoscaler.interface import ArrivalHistory, ClusterSnapshot, QueueSnapshot
-from autoscaler.simulator.fleet import Fleet, FleetConfig
+from autoscaler.simulator.fleet import Fleet
+from autoscaler.simulator.fleet_config import FleetConfig
 from forecasting.interface import Forecast, Forecaster
 from forecasting.registry import make_forecaster
 from loadgen.trace import SERVICE_LABELS, Trace

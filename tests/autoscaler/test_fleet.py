@@ -13,7 +13,8 @@ from small_engines import EVERY_TERM
 from autoscaler.interface import Priority, ReplicaState, ScalingLimits, ServiceClass, Slo
 from autoscaler.simulator.cost_model import step_duration_s
 from autoscaler.simulator.engine import EngineStepper
-from autoscaler.simulator.fleet import Fleet, FleetConfig
+from autoscaler.simulator.fleet import Fleet
+from autoscaler.simulator.fleet_config import FleetConfig
 from autoscaler.simulator.fleet_state import Fate
 from autoscaler.simulator.prompt_texts import prompt_texts
 from loadgen.errors import InputError

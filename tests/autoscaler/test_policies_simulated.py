@@ -11,7 +11,7 @@ from autoscaler.policies import make_policy, with_fleet_defaults
 from autoscaler.policies.forecast_quantile import is_fallback
 from autoscaler.policies.stabilized import Stabilized
 from autoscaler.simulator.cost_model import load_hardware
-from autoscaler.simulator.fleet import FleetConfig
+from autoscaler.simulator.fleet_config import FleetConfig
 from autoscaler.simulator.run import SimulationResult, simulate
 from autoscaler.simulator.snapshots import ForecastSettings
 from loadgen.metrics import summarise_records

@@ -20,7 +20,7 @@ from autoscaler.interface import (
     Slo,
 )
 from autoscaler.policies.ray_default import RayDefault
-from autoscaler.simulator.fleet import FleetConfig
+from autoscaler.simulator.fleet_config import FleetConfig
 from autoscaler.simulator.run import SimulationResult, simulate
 from loadgen.trace import Trace, make_trace
 

@@ -19,7 +19,8 @@ from autoscaler.interface import (
     ServiceClass,
     Slo,
 )
-from autoscaler.simulator.fleet import Fleet, FleetConfig
+from autoscaler.simulator.fleet import Fleet
+from autoscaler.simulator.fleet_config import FleetConfig
 from autoscaler.simulator.run import SimulationResult, run_fleet, simulate
 from autoscaler.simulator.snapshots import ArrivalCounts, ForecastFeed, ForecastSettings
 from forecasting.interface import Forecast
