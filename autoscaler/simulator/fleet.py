@@ -28,9 +28,10 @@ from autoscaler.simulator.fleet_state import (
     reset_engine,
     with_rows,
 )
-from autoscaler.simulator.offered_requests import requests_of, service_queues
+from autoscaler.simulator.offered_requests import requests_of, service_queues, sessions_of
 from autoscaler.simulator.prompt_texts import prompt_texts
 from autoscaler.simulator.replica_kernel import report_all, set_next, settle_all
+from autoscaler.simulator.request_options import Routing, router_rules
 from loadgen.trace import Trace
 
 # Steps that are alike are jumped over up to this many at a time: enough to make jumping cheap, few enough to look up
@@ -68,13 +69,17 @@ class Fleet:
             max_queued_requests=config.max_queued_requests,
             longest_request_tokens=self._limits.longest_request_tokens,
             most_steps=JUMPED_STEPS if event_skipping else 1,
+            router=router_rules(config.router, self._limits.usable_blocks),
         )
         services, of_service = service_queues(trace, config.services)
         self._requests = requests_of(trace)
         rows, slots, caches = config.limits.max_replicas + 1, config.max_ongoing_requests, None
         if config.prefix_caching:
             caches = empty_caches(rows, slots, self._limits, prompt_texts(trace.prefix))
-        self._arrays = empty_fleet(rows, slots, services, of_service, caches)
+        sessions = sessions_of(trace) if config.router.routing is Routing.SESSION_AFFINITY else None
+        # Of a generator of its own: what the router draws changes no cold start.
+        router_seed = int(rng.spawn(1)[0].integers(2**62))
+        self._arrays = empty_fleet(rows, slots, services, of_service, caches, sessions, router_seed)
         self._started = 0
         self._sampled_s = 0.0
         self.lives: list[ReplicaLife] = []

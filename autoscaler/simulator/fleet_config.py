@@ -1,9 +1,10 @@
 """What a simulated fleet is made of: its hardware, size, router and control loop."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from autoscaler.interface import HardwareProfile, ScalingLimits, ServiceClass
+from autoscaler.simulator.request_options import RouterConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +19,7 @@ class FleetConfig:
         cold_start_sigma: standard deviation of its logarithm (lognormal); 0 = always the same.
         max_ongoing_requests: that the router gives to one replica at a time.
         max_queued_requests: that wait at the router; further ones are refused.
+        router: which replica gets a request, and which request goes first.
         services: class, promise and deadline, by label.
         period_s: the policy is asked once per period.
         metrics_interval_s: replicas report once per interval.
@@ -37,6 +39,7 @@ class FleetConfig:
     services: Mapping[str, ServiceClass]
     cold_start_sigma: float = 0.0
     max_queued_requests: int = 1000
+    router: RouterConfig = field(default_factory=RouterConfig)
     period_s: float = 1.0
     metrics_interval_s: float = 1.0
     arrivals_bin_s: float = 1.0

@@ -11,6 +11,7 @@ from autoscaler.simulator.compiled import compiled, compiled_inner
 from autoscaler.simulator.engine_kernel import add_request, remove_request
 from autoscaler.simulator.fleet_state import READY, Fate, FleetArrays, Rules
 from autoscaler.simulator.replica_kernel import begin_steps, end_request, engine_of, replica_event, settle
+from autoscaler.simulator.routing_kernel import anyone_has_room, choose_row, settle_blocks
 
 QUEUED, IN_ENGINE, OK = int(Fate.QUEUED), int(Fate.IN_ENGINE), int(Fate.OK)
 QUEUE_FULL, TOO_LONG = int(Fate.QUEUE_FULL), int(Fate.TOO_LONG)
@@ -19,34 +20,21 @@ DEADLINE_IN_ENGINE = int(Fate.DEADLINE_IN_ENGINE)
 
 
 @compiled_inner
-def least_outstanding(fleet: FleetArrays, rules: Rules) -> int:
-    """The ready row with the fewest requests that has room for one more, -1 where there is none."""
-    best, fewest = -1, rules.max_ongoing_requests
-    for row in range(len(fleet.replicas)):
-        if fleet.replicas[row].state == READY:
-            outstanding = fleet.states[row].running + fleet.states[row].waiting
-            if outstanding < fewest:
-                best, fewest = row, outstanding
-    return best
-
-
-@compiled_inner
-def next_service(fleet: FleetArrays, requests: NDArray[np.void]) -> int:
-    """The service whose request goes next: by rank, then by deadline; -1 where nothing is queued."""
-    best = -1
+def next_service(fleet: FleetArrays, requests: NDArray[np.void], rules: Rules) -> int:
+    """The service whose request goes next, by the queue's order; -1 where nothing is queued."""
+    best, best_rank, best_s = -1, 0, 0.0
     for index in range(len(fleet.services)):
         service = fleet.services[index]
         if service.queued == 0:
             continue
         while requests[fleet.of_service[service.head]].fate != QUEUED:
             service.head += 1
-        if best >= 0:
-            rival = fleet.services[best]
-            deadline_s = requests[fleet.of_service[service.head]].arrival_s + service.deadline_s
-            rival_s = requests[fleet.of_service[rival.head]].arrival_s + rival.deadline_s
-            if service.rank > rival.rank or (service.rank == rival.rank and deadline_s >= rival_s):
-                continue
-        best = index
+        request = fleet.of_service[service.head]
+        rank, at_s = service.rank, requests[request].arrival_s + service.deadline_s
+        if rules.router.is_fifo:
+            rank, at_s = 0, float(request)  # they are numbered as they come
+        if best < 0 or rank < best_rank or (rank == best_rank and at_s < best_s):
+            best, best_rank, best_s = index, rank, at_s
     return best
 
 
@@ -62,14 +50,15 @@ def leave_queue(fleet: FleetArrays, requests: NDArray[np.void], request: int) ->
 def dispatch(fleet: FleetArrays, requests: NDArray[np.void], rules: Rules, now_s: float) -> None:
     """Give queued requests to replicas while there are both; an idle engine begins at once."""
     fleet.clock[0].dispatch_due = 0
+    settle_blocks(fleet, rules, now_s)
     while True:
-        best = next_service(fleet, requests)
+        best = next_service(fleet, requests, rules)
         if best < 0:
             return
-        row = least_outstanding(fleet, rules)
+        request = fleet.of_service[fleet.services[best].head]
+        row = choose_row(fleet, rules, request, requests[request].prompt_tokens)
         if row < 0:
             return
-        request = fleet.of_service[fleet.services[best].head]
         leave_queue(fleet, requests, request)
         requests[request].fate = IN_ENGINE
         requests[request].replica = fleet.replicas[row].number
@@ -96,7 +85,7 @@ def arrive(fleet: FleetArrays, requests: NDArray[np.void], rules: Rules) -> None
         queued += fleet.services[index].queued
     if total_tokens > rules.longest_request_tokens:
         end_request(fleet, requests, request, TOO_LONG, now_s)
-    elif queued >= rules.max_queued_requests and least_outstanding(fleet, rules) < 0:
+    elif queued >= rules.max_queued_requests and not anyone_has_room(fleet, rules, now_s):
         end_request(fleet, requests, request, QUEUE_FULL, now_s)
     else:
         requests[request].fate = QUEUED
@@ -163,6 +152,8 @@ def run_until(fleet: FleetArrays, requests: NDArray[np.void], rules: Rules, unti
         clock.now_s = next_s
         if row_s == next_s:
             replica_event(fleet, requests, row, rules, next_s)
+            if rules.router.least_free_blocks > 0 and fleet.states[row].step_preempted > 0:
+                clock.dispatch_due = 1  # blocks are free again although nothing ended
         elif expiry_s == next_s:
             expire(fleet, requests, expiring, rules, next_s)
         else:

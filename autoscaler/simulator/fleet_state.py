@@ -11,6 +11,7 @@ from autoscaler.simulator.compiled import record_type
 from autoscaler.simulator.cost_model import StepCosts
 from autoscaler.simulator.engine_state import Engine, EngineLimits, EngineState, Slot
 from autoscaler.simulator.prefix_cache import KvBlock, PrefixCache, PromptTexts, hash_table_places
+from autoscaler.simulator.request_options import RouterRules
 
 # States of a row. ENDED keeps the replica's history until it is read, then the row is FREE.
 FREE, STARTING, READY, DRAINING, ENDED = range(5)
@@ -109,7 +110,22 @@ class Clock:
     reported_s: float
 
 
+@dataclass(slots=True)
+class RouterState:
+    """What the router remembers.
+
+    Attributes:
+        seed, draws: of its random numbers, and how many it has drawn.
+        last_row: that got a request last, in turn.
+    """
+
+    seed: int
+    draws: int
+    last_row: int
+
+
 REPLICA, SERVICE, CLOCK = record_type(ReplicaRow), record_type(ServiceQueue), record_type(Clock)
+ROUTER = record_type(RouterState)
 ENGINE, SLOT, KV_BLOCK = record_type(EngineState), record_type(Slot), record_type(KvBlock)
 
 
@@ -143,19 +159,31 @@ class PrefixCacheArrays(NamedTuple):
     text_block_tokens: int
 
 
+class SessionArrays(NamedTuple):
+    """Which session each request belongs to, and row and number of the replica that got the last request of each."""
+
+    of_request: NDArray[np.int64]
+    last_row: NDArray[np.int64]
+    last_replica: NDArray[np.int64]
+
+
 class FleetArrays(NamedTuple):
     """R rows of replicas with S slots each.
 
     Attributes:
         next_s: f64[R], when something happens in a row next.
+        ready_rows: i64[R], room for a list of rows.
         of_service: i64[n], the requests of each service one after the other (`ServiceQueue.first`).
         states, slots, running_slots, ...: the engines, one row each; see `engine_state`.
         caches: their prefix caches; None = they have none.
+        sessions: None = the router does not look at them.
     """
 
     clock: NDArray[np.void]
+    router: NDArray[np.void]
     replicas: NDArray[np.void]
     next_s: NDArray[np.float64]
+    ready_rows: NDArray[np.int64]
     services: NDArray[np.void]
     of_service: NDArray[np.int64]
     states: NDArray[np.void]
@@ -165,6 +193,7 @@ class FleetArrays(NamedTuple):
     spare_slots: NDArray[np.int64]
     delivered_slots: NDArray[np.int64]
     caches: PrefixCacheArrays | None
+    sessions: SessionArrays | None
 
 
 class Rules(NamedTuple):
@@ -176,6 +205,7 @@ class Rules(NamedTuple):
     max_queued_requests: int
     longest_request_tokens: int
     most_steps: int
+    router: RouterRules
 
 
 def empty_fleet(
@@ -184,12 +214,16 @@ def empty_fleet(
     services: NDArray[np.void],
     of_service: NDArray[np.int64],
     caches: PrefixCacheArrays | None = None,
+    sessions: SessionArrays | None = None,
+    router_seed: int = 0,
 ) -> FleetArrays:
     """A fleet without replicas, with room for `rows` of them."""
     return FleetArrays(
         clock=np.zeros(1, CLOCK),
+        router=np.array([(router_seed, 0, -1)], ROUTER),
         replicas=np.zeros(rows, REPLICA),
         next_s=np.full(rows, np.inf),
+        ready_rows=np.zeros(rows, np.int64),
         services=services,
         of_service=of_service,
         states=np.zeros(rows, ENGINE),
@@ -199,6 +233,7 @@ def empty_fleet(
         spare_slots=np.zeros((rows, slots), np.int64),
         delivered_slots=np.zeros((rows, slots), np.int64),
         caches=caches,
+        sessions=sessions,
     )
 
 
@@ -220,7 +255,7 @@ def with_rows(fleet: FleetArrays, added: int) -> FleetArrays:
     joined: dict[str, Any] = {
         name: np.concatenate([getattr(fleet, name), getattr(more, name)])
         for name in FleetArrays._fields
-        if name not in ("clock", "services", "of_service", "caches")
+        if name not in ("clock", "router", "services", "of_service", "caches", "sessions")
     }
     if fleet.caches is not None:
         blocks, tables, by_hash = (

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoscaler.interface import Priority, ServiceClass
-from autoscaler.simulator.fleet_state import REQUEST, SERVICE
+from autoscaler.simulator.fleet_state import REQUEST, SERVICE, SessionArrays
 from loadgen.errors import InputError
 from loadgen.trace import SERVICE_LABELS, Trace
 
@@ -37,3 +37,9 @@ def requests_of(trace: Trace) -> NDArray[np.void]:
     requests["first_token_s"] = requests["finished_s"] = np.nan
     requests["replica"] = -1
     return requests
+
+
+def sessions_of(trace: Trace) -> SessionArrays:
+    """The sessions of the trace, none of which has been served."""
+    numbers, of_request = np.unique(trace.session, return_inverse=True)
+    return SessionArrays(of_request.astype(np.int64), *np.full((2, len(numbers)), -1, np.int64))
