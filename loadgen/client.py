@@ -161,6 +161,7 @@ class Exchange:
             cause=end.cause,
             error=end.error,
             attempts=1,
+            chunk_offsets_s=answer.chunk_offsets_s() if self._keeps_chunk_offsets else None,
         )
 
     @property

@@ -9,9 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from loadgen.errors import InputError
@@ -65,6 +63,8 @@ class RequestRecord:
         cause: why it did not end ok; None if it did.
         error: the same in detail, for a person.
         attempts: times it was sent.
+        chunk_offsets_s: when each chunk with text came, from the first one on; None = not kept. A chunk holds one
+            token or more.
     """
 
     request_id: int
@@ -81,6 +81,7 @@ class RequestRecord:
     cause: Cause | None
     error: str | None
     attempts: int
+    chunk_offsets_s: tuple[float, ...] | None = None
 
 
 RECORD_SCHEMA = pa.schema(
@@ -99,8 +100,12 @@ RECORD_SCHEMA = pa.schema(
         pa.field("cause", pa.string()),
         pa.field("error", pa.string()),
         pa.field("attempts", pa.int32(), nullable=False),
+        pa.field("chunk_offsets_s", pa.list_(pa.float32())),
     ]
 )
+
+# Only a replay knows them, and only if it is told to keep them: what has no such column is read as if it were null.
+OPTIONAL_COLUMNS = frozenset({"chunk_offsets_s"})
 
 # The same with strings as places in a list of the different ones: a tenth of the memory where few differ. For tables
 # that a simulation holds; files have plain strings, so that their readers meet no category types.
@@ -111,6 +116,7 @@ ENCODED_RECORD_SCHEMA = pa.schema(
         if field.type == pa.string()
         else field
         for field in RECORD_SCHEMA
+        if field.name not in OPTIONAL_COLUMNS
     ]
 )
 
@@ -170,38 +176,12 @@ def read_partial_records(path: Path) -> pa.Table:
     for number, line in enumerate(lines, start=1):
         try:
             row = json.loads(line)
-            rows.append({name: row[name] for name in RECORD_SCHEMA.names})
+            rows.append(
+                {name: row.get(name) if name in OPTIONAL_COLUMNS else row[name] for name in RECORD_SCHEMA.names}
+            )
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"{path} line {number}: is not a request record ({error}); remove the line") from error
     return pa.Table.from_pylist(rows, schema=RECORD_SCHEMA)
-
-
-def merge_records(parts: Iterable[pa.Table], planned: pa.Table, ended_s: float) -> pa.Table:
-    """One record for each planned request, in order of request_id.
-
-    A planned request without a record becomes CANCELLED with cause CLIENT_LOST: whoever was to send it ended first.
-
-    Args:
-        parts: tables with `RECORD_SCHEMA`.
-        planned: table with `PLANNED_SCHEMA`.
-        ended_s: when the run ended, the `finished_s` of requests without a record (never before they were due).
-
-    Raises:
-        ValueError: a request has two records, or a record belongs to no planned request.
-    """
-    table = pa.concat_tables([RECORD_SCHEMA.empty_table(), *parts])
-    ids = table["request_id"].to_numpy()
-    planned_ids = planned["request_id"].to_numpy()
-    unique, counts = np.unique(ids, return_counts=True)
-    if (counts > 1).any():
-        twice = unique[counts > 1]
-        raise ValueError(f"request {twice[0]} has {counts.max()} records, want one ({len(twice)} such requests)")
-    strangers = np.setdiff1d(unique, planned_ids)
-    if len(strangers):
-        raise ValueError(f"request {strangers[0]} was not planned but has a record ({len(strangers)} such requests)")
-    missing = planned.filter(pa.array(~np.isin(planned_ids, ids)))
-    merged = pa.concat_tables([table, _lost_records(missing, ended_s)])
-    return merged.sort_by("request_id").combine_chunks()
 
 
 def write_records(table: pa.Table, path: Path) -> None:
@@ -214,7 +194,7 @@ def write_records(table: pa.Table, path: Path) -> None:
         ValueError: the table lacks a column of `RECORD_SCHEMA` or has a null where there may be none.
     """
     try:
-        chosen = table.select(RECORD_SCHEMA.names)
+        chosen = _with_optional_columns(table).select(RECORD_SCHEMA.names)
     except KeyError as error:
         raise ValueError(f"records for {path} lack a column: {error}") from error
     unfinished = path.with_name(f"{path.name}.unfinished")
@@ -237,6 +217,7 @@ def read_records(path: Path) -> pa.Table:
         raise InputError(f"{path}: cannot be read ({error.strerror or error}); check the path") from error
     except pa.ArrowInvalid as error:
         raise InputError(f"{path}: is not a Parquet file; a records.parquet is needed") from error
+    table = _with_optional_columns(table)
     missing = [name for name in RECORD_SCHEMA.names if name not in table.column_names]
     if missing:
         raise InputError(f"{path}: has no column {', '.join(missing)}; a records.parquet is needed")
@@ -246,24 +227,12 @@ def read_records(path: Path) -> pa.Table:
         raise InputError(f"{path}: has a column of another type ({error}); a records.parquet is needed") from error
 
 
+def _with_optional_columns(table: pa.Table) -> pa.Table:
+    """The table with a column of nulls for each optional one that it lacks."""
+    for name in sorted(OPTIONAL_COLUMNS.difference(table.column_names)):
+        table = table.append_column(RECORD_SCHEMA.field(name), pa.nulls(len(table), RECORD_SCHEMA.field(name).type))
+    return table
+
+
 def _row(record: RequestRecord) -> dict[str, Any]:
     return {name: getattr(record, name) for name in RECORD_SCHEMA.names}
-
-
-def _lost_records(planned: pa.Table, ended_s: float) -> pa.Table:
-    """Records for requests of which nothing is known."""
-    fixed: dict[str, Any] = {
-        "output_tokens": 0,
-        "sent_s": None,
-        "first_token_s": None,
-        "status": Status.CANCELLED.value,
-        "replica_id": None,
-        "cause": Cause.CLIENT_LOST.value,
-        "error": "not sent, or its answer was never recorded: the process that was to send it ended first",
-        "attempts": 0,
-    }
-    columns = {name: planned[name] for name in PLANNED_SCHEMA.names}
-    for name, value in fixed.items():
-        columns[name] = pa.array([value] * len(planned), RECORD_SCHEMA.field(name).type)
-    columns["finished_s"] = pc.max_element_wise(planned["scheduled_s"], ended_s)
-    return pa.table([columns[name] for name in RECORD_SCHEMA.names], schema=RECORD_SCHEMA)

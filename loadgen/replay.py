@@ -19,10 +19,12 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from loadgen.body_file import keep_bodies_in_file
 from loadgen.errors import InputError
+from loadgen.merge_records import merge_records
 from loadgen.plan import Prompts, RequestForm, plan_requests, planned_columns
-from loadgen.records import merge_records, read_partial_records
+from loadgen.records import read_partial_records
 from loadgen.schedule import OpenLoop
 from loadgen.sender import Sender, SenderProgress
+from loadgen.sent_log import read_sent_log, sent_log_path
 from loadgen.target import Target
 from loadgen.trace import SERVICE_LABELS, Trace
 
@@ -148,12 +150,15 @@ def replay(
         is_interrupted = crew.watch(start_epoch_s, on_progress)
     finally:
         crew.dismiss()
+    parts = [part for part in crew.parts if part.exists()]
+    logs = [log for part in parts if (log := sent_log_path(part)).exists()]  # of actors that did not end in order
     table = merge_records(
-        [read_partial_records(part) for part in crew.parts if part.exists()],
+        [read_partial_records(part) for part in parts],
         planned_columns(trace, target.model),
         ended_s=time.time() - start_epoch_s,
+        sent_s={request_id: sent_s for log in logs for request_id, sent_s in read_sent_log(log).items()},
     )
-    return ReplayOutcome(table, start_epoch_s, is_interrupted, tuple(crew.lost), crew.parts)
+    return ReplayOutcome(table, start_epoch_s, is_interrupted, tuple(crew.lost), (*parts, *logs))
 
 
 class _Crew:

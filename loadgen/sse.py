@@ -134,6 +134,13 @@ class StreamedAnswer:
             return self.content_s[0]
         return self._first_choice_s if self.reported_tokens else None
 
+    def chunk_offsets_s(self) -> tuple[float, ...] | None:
+        """When each chunk with text came, from the first one on, to a microsecond; None where none came."""
+        if not self.content_s:
+            return None
+        first_s = self.content_s[0]
+        return tuple([round(instant_s - first_s, 6) for instant_s in self.content_s])
+
     @property
     def reported_tokens(self) -> int | None:
         """Output tokens by the last usage block; None where the server sent none that makes sense."""

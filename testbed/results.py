@@ -119,7 +119,7 @@ def _read_records(folder: Path) -> pa.Table:
     """The records, from the parts that the load generator left where the run did not get to merge them."""
     if (folder / RECORDS).is_file():
         return pq.read_table(folder / RECORDS)
-    parts = sorted((folder / RECORD_PARTS).glob("*"))
+    parts = sorted((folder / RECORD_PARTS).glob("*.jsonl"))
     tables = [read_partial_records(part) for part in parts]
     return pa.concat_tables(tables).sort_by("request_id") if tables else RECORD_SCHEMA.empty_table()
 

@@ -60,7 +60,8 @@ def test_each_record_tells_the_end_of_its_request() -> None:
 
 def test_pandas_reads_the_records_as_if_their_strings_were_plain() -> None:
     table = record_table(*ended_requests(70))
-    frame, plain = table.to_pandas(), table.cast(RECORD_SCHEMA).to_pandas()
+    plain_schema = pa.schema([RECORD_SCHEMA.field(name) for name in table.column_names])
+    frame, plain = table.to_pandas(), table.cast(plain_schema).to_pandas()
     assert isinstance(frame["status"].dtype, pd.CategoricalDtype)
     for column in plain:
         assert frame[column].isna().tolist() == plain[column].isna().tolist()

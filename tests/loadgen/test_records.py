@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadgen.errors import InputError
+from loadgen.merge_records import merge_records
 from loadgen.records import (
     ENCODED_RECORD_SCHEMA,
     PLANNED_SCHEMA,
@@ -23,7 +24,6 @@ from loadgen.records import (
     RecordWriter,
     RequestRecord,
     Status,
-    merge_records,
     read_partial_records,
     read_records,
     records_table,
@@ -172,6 +172,7 @@ def test_the_same_records_give_the_same_bytes(tmp_path: Path) -> None:
 
 def test_encoded_records_are_written_as_plain_strings_with_the_same_bytes(tmp_path: Path) -> None:
     table = records_table([record(i, model=f"m{i % 3}") if i % 5 else replace(FAILED, request_id=i) for i in range(40)])
+    table = table.select(ENCODED_RECORD_SCHEMA.names)
     columns = [
         column.combine_chunks().dictionary_encode().cast(field.type) if pa.types.is_dictionary(field.type) else column
         for column, field in zip(table.columns, ENCODED_RECORD_SCHEMA, strict=True)
@@ -215,3 +216,26 @@ def test_a_file_that_holds_no_records_is_refused_in_one_line(tmp_path: Path) -> 
     pq.write_table(pa.table({"request_id": [1]}), tmp_path / "other.parquet")
     with pytest.raises(InputError, match="has no column service, model"):
         read_records(tmp_path / "other.parquet")
+
+
+def test_the_instants_of_chunks_are_kept_where_they_are_known_and_null_where_not(tmp_path: Path) -> None:
+    offsets_s = (0.0, 0.25, 0.5)  # exact in single precision
+    with RecordWriter(tmp_path / "part") as writer:
+        writer.append(replace(record(1), chunk_offsets_s=offsets_s))
+        writer.append(record(2))
+    write_records(read_partial_records(tmp_path / "part"), tmp_path / "records.parquet")
+    read = read_records(tmp_path / "records.parquet")["chunk_offsets_s"].to_pylist()
+    assert read == [list(offsets_s), None]
+
+
+def test_a_file_from_before_there_were_instants_of_chunks_is_read(tmp_path: Path) -> None:
+    old = records_table([record(1)]).drop_columns(["chunk_offsets_s"])
+    pq.write_table(old, tmp_path / "records.parquet")
+    assert read_records(tmp_path / "records.parquet").equals(records_table([record(1)]))
+
+
+def test_a_lost_request_that_had_been_sent_says_when() -> None:
+    rows = merge_records([], planned(0, 1), 9.0, sent_s={1: 0.5}).to_pylist()
+    assert [(row["sent_s"], row["attempts"]) for row in rows] == [(None, 0), (0.5, 1)]
+    assert [row["error"].split(":")[0] for row in rows] == ["not sent", "sent, but its end was never recorded"]
+    assert {row["cause"] for row in rows} == {"client_lost"}
