@@ -1,11 +1,14 @@
 """What every part of the report of a run starts from: the run, its figures, its length."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from autoscaler.interface import Slo
+from testbed.models_results import by_model_and_service, names_of_models, of_model
+from testbed.models_summary import summarise_results
 from testbed.results import Results
-from testbed.summary import run_duration_s, service_slos, summarise
+from testbed.summary import run_duration_s, service_slos
 
 SIMULATED, LIVE, LOAD = "simulated", "live", "load"
 
@@ -18,12 +21,14 @@ class RunFacts:
         summary: as in summary.json, also for a run that was cut short and has no such file.
         duration_s: until the last thing that happened.
         slos: what each service promises; empty where the run knew of none.
+        models: the same of each model by name, where several share a cluster; services are then told apart by model.
     """
 
     results: Results
     summary: dict[str, Any]
     duration_s: float
     slos: dict[str, Slo]
+    models: "Mapping[str, RunFacts]" = field(default_factory=dict)
 
     @property
     def total(self) -> dict[str, Any]:
@@ -60,8 +65,17 @@ class RunFacts:
 
 def gather_facts(results: Results) -> RunFacts:
     """Take a run's figures from its folder; compute them where it was cut short before they were written."""
-    summary = results.summary if results.summary is not None else summarise(results)
-    return RunFacts(results, summary, run_duration_s(results), service_slos(results.config))
+    summary = results.summary if results.summary is not None else summarise_results(results)
+    names, duration_s = names_of_models(results), run_duration_s(results)
+    if not names:
+        return RunFacts(results, summary, duration_s, service_slos(results.config))
+    parts = {name: of_model(replace(results, summary=summary), name) for name in names}
+    models = {
+        name: RunFacts(part, summary["models"][name], duration_s, service_slos(part.config))
+        for name, part in parts.items()
+    }
+    labelled = by_model_and_service(results)
+    return RunFacts(labelled, summary, duration_s, service_slos(labelled.config), models)
 
 
 def _mapping(value: object) -> dict[str, Any]:

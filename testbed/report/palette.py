@@ -16,6 +16,8 @@ KV_CACHE_MOST = "#d9541e"
 # What is drawn to compare with: a fit, a limit, a diagonal.
 REFERENCE = "#8a9099"
 SERVICES: dict[str, str] = {"conversation": SERVED, "api": "#d9541e"}
+# Models that share a cluster, in the order of the experiment.
+MODELS = ("#2f81c7", "#dd9a20", "#159a80", "#8a5fd0", "#d9541e", "#96704f", "#3f9fb8", "#9d97b5")
 PROMPT, OUTPUT = "#3f9fb8", "#8a5fd0"
 ONSET, FAILED = "#159a80", "#c23b7a"
 

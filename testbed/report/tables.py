@@ -40,9 +40,10 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class TargetChange:
-    """One change of the number of replicas that the policy wants."""
+    """One change of the number of replicas that the policy wants; `model` is empty where there is but one."""
 
     time: str
+    model: str
     before: str
     after: str
     arrivals_per_s: str
@@ -126,23 +127,30 @@ def service_table(facts: RunFacts) -> tuple[tuple[str, ...], list[Row]]:
 
 def target_changes(facts: RunFacts) -> list[TargetChange]:
     """The decisions that changed the target, in order of time, each with the policy's reason."""
-    before = facts.application.get("fleet", {}).get("initial_replicas")
+    before = {name: _first_target(model) for name, model in facts.models.items()} or {"": _first_target(facts)}
     changes = []
     for decision in facts.results.decisions:
-        after = decision["target_replicas"]
-        if after != before:
+        model, after = decision.get("model") or "", decision["target_replicas"]
+        if after != before[model]:
             changes.append(
                 TargetChange(
                     time=instant(decision["time_s"]),
-                    before=NOTHING if before is None else str(before),
+                    model=model,
+                    before=NOTHING if before[model] is None else str(before[model]),
                     after=str(after),
                     arrivals_per_s=quantity(decision["arrivals_per_s"]),
                     ready=str(decision["ready"]),
                     reason=decision.get("error") or decision["reason"],
                 )
             )
-        before = after
+        before[model] = after
     return changes
+
+
+def _first_target(facts: RunFacts) -> int | None:
+    """How many replicas were wanted before the first decision."""
+    first: int | None = facts.application.get("fleet", {}).get("initial_replicas")
+    return first
 
 
 def failure_table(facts: RunFacts) -> list[FailureRow]:

@@ -7,6 +7,7 @@ from rich.text import Text
 
 from testbed.report import tables
 from testbed.report.facts import RunFacts, gather_facts
+from testbed.report.model_panels import describe_budget
 from testbed.report.verdict import list_warnings, write_verdict
 from testbed.results import Results
 
@@ -22,6 +23,8 @@ def render_summary(results: Results) -> RenderableType:
         *(Text(f"note: {note}", style="dim") for note in facts.notes),
         Padding(_service_table(facts), (1, 0, 0, 0)),
     ]
+    if "gpus" in facts.summary:
+        parts.append(Text(describe_budget(facts.summary["gpus"])))
     if facts.fleet is not None:
         parts.append(Padding(_fleet_line(facts), (0, 0, 1, 0)))
     return Group(*parts)
