@@ -1,12 +1,16 @@
-"""`burstscale profile`: hardware profiles from measured tables."""
+"""`burstscale profile`: hardware profiles from measured tables, or measured on a running engine."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+import yaml
 from rich.console import Console
 
 from loadgen.errors import InputError
+
+if TYPE_CHECKING:
+    from autoscaler.simulator.cost_model import HardwareFile
 
 profile_app = typer.Typer(name="profile", help="Make hardware profiles.", no_args_is_help=True)
 console = Console()
@@ -33,9 +37,70 @@ def fit_command(
         path = out / f"{profile_name(card, shape)}.yaml" if every else out
         path.parent.mkdir(parents=True, exist_ok=True)
         write_hardware(hardware, path)
-        errors = hardware.fit_error_percent
-        assert errors is not None
-        mixed = "not measured" if errors.mixed is None else f"{errors.mixed:.1f} %"
-        console.print(
-            f"{path}: error prefill {errors.prefill:.1f} %, decode {errors.decode:.1f} %, mixed {mixed}", soft_wrap=True
-        )
+        _print_fit(path, hardware)
+
+
+@profile_app.command("measure")
+def measure_command(
+    out: Annotated[Path, typer.Option("-o", "--out", help="The profile's YAML.")],
+    engine_arguments: Annotated[
+        list[str] | None, typer.Argument(metavar="KEY=VALUE...", help="vLLM's arguments, with --engine.")
+    ] = None,
+    engine: Annotated[str | None, typer.Option(help="Model (folder or hub id) to start vLLM with.")] = None,
+    url: Annotated[
+        str | None, typer.Option(help="A vLLM server that runs and is idle, such as http://host:8000.")
+    ] = None,
+    step_log: Annotated[
+        Path | None, typer.Option(help="With --url: the file that the server's step-log scheduler writes.")
+    ] = None,
+    max_sequences: Annotated[int | None, typer.Option(min=1, help="With --url: the server's max_num_seqs.")] = None,
+    max_batched_tokens: Annotated[
+        int | None, typer.Option(min=1, help="With --url: the server's max_num_batched_tokens.")
+    ] = None,
+    gpu: Annotated[str, typer.Option(help="What to call the device; default: as vLLM does.")] = "",
+    seconds: Annotated[float, typer.Option(min=10, help="How long to measure.")] = 90.0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the prompts and of the order of the load.")] = 0,
+) -> None:
+    """Drive a real vLLM with prompts and batches of many sizes, fit the cost model to its steps, write the profile.
+
+    `--engine MODEL KEY=VALUE...` starts vLLM here. `--url` takes a server: with `--step-log` if it was started with
+    BURSTSCALE_STEP_LOG=FILE and `--scheduler-cls serve_app.engines.step_log.AsyncStepLogScheduler` (StepLogScheduler
+    where it schedules synchronously, as on CPUs), else by when tokens come over HTTP, which tells less.
+    """
+    from autoscaler.profile_fit.profile_file import write_hardware
+    from testbed.measure_profile import Measuring, ToldLimits, measure_served_engine, measure_started_engine
+
+    if (engine is None) == (url is None):
+        raise InputError("profile measure: give --engine or --url, one of them")
+    if (engine is None and engine_arguments) or (engine is not None and step_log is not None):
+        raise InputError("profile measure: KEY=VALUE goes with --engine, --step-log with --url")
+    measuring = Measuring(out.stem, gpu, seconds, seed)
+    if engine is not None:
+        hardware = measure_started_engine(engine, _engine_kwargs(engine_arguments or []), measuring)
+    else:
+        told = ToldLimits(max_sequences, max_batched_tokens)
+        hardware = measure_served_engine(url or "", step_log, told, measuring)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_hardware(hardware, out, "profile measure")
+    _print_fit(out, hardware)
+
+
+def _engine_kwargs(arguments: list[str]) -> dict[str, Any]:
+    """KEY=VALUE, the values read as YAML reads them."""
+    found = {}
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        if not key or not equals:
+            raise InputError(f"profile measure: '{argument}' is no KEY=VALUE, such as max_num_seqs=64")
+        found[key.removeprefix("--").replace("-", "_")] = yaml.safe_load(value)
+    return found
+
+
+def _print_fit(path: Path, hardware: "HardwareFile") -> None:
+    """Where a profile was written and how well it follows its steps."""
+    errors = hardware.fit_error_percent
+    assert errors is not None
+    mixed = "not measured" if errors.mixed is None else f"{errors.mixed:.1f} %"
+    console.print(
+        f"{path}: error prefill {errors.prefill:.1f} %, decode {errors.decode:.1f} %, mixed {mixed}", soft_wrap=True
+    )

@@ -5,6 +5,7 @@ counts that a trace asks for are exact. The files are plain JSON, written withou
 """
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,7 +19,25 @@ END_TOKEN: Final = "</s>"
 MAX_MODEL_TOKENS: Final = 2048
 
 
-def make_tiny_model(folder: Path) -> None:
+@dataclass(frozen=True, slots=True)
+class ModelSize:
+    """How large a made-up Llama is.
+
+    Attributes:
+        feed_forward: width of the MLP.
+        heads: of hidden / heads values each; 32 are the fewest that vLLM's attention for CPUs takes.
+    """
+
+    layers: int
+    hidden: int
+    feed_forward: int
+    heads: int
+
+
+TINY: Final = ModelSize(layers=2, hidden=64, feed_forward=128, heads=2)
+
+
+def make_tiny_model(folder: Path, size: ModelSize = TINY) -> None:
     """Write the model's configuration and tokenizer into `folder`, which is made if it is missing.
 
     Raises:
@@ -30,7 +49,7 @@ def make_tiny_model(folder: Path) -> None:
         raise InputError(f"{folder}: holds {found[0]} already, want a new or an empty folder; choose another path")
     vocabulary = tiny_vocabulary()
     files = {
-        "config.json": _model_config(vocabulary),
+        "config.json": _model_config(vocabulary, size),
         "generation_config.json": {"eos_token_id": vocabulary[END_TOKEN]},
         "tokenizer.json": _tokenizer(vocabulary),
         "tokenizer_config.json": _tokenizer_config(),
@@ -51,17 +70,17 @@ def tiny_vocabulary() -> dict[str, int]:
     return {word: token for token, word in enumerate([UNKNOWN_TOKEN, END_TOKEN, *MADE_UP_WORDS])}
 
 
-def _model_config(vocabulary: dict[str, int]) -> dict[str, Any]:
-    """Two layers of a Llama: small enough that a laptop's core makes hundreds of tokens a second."""
+def _model_config(vocabulary: dict[str, int], size: ModelSize) -> dict[str, Any]:
+    """A Llama; by default two layers: small enough that a laptop's core makes hundreds of tokens a second."""
     return {
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",
-        "hidden_size": 64,
-        "intermediate_size": 128,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "num_key_value_heads": 2,
-        "head_dim": 32,  # the smallest that vLLM's attention for CPUs takes
+        "hidden_size": size.hidden,
+        "intermediate_size": size.feed_forward,
+        "num_hidden_layers": size.layers,
+        "num_attention_heads": size.heads,
+        "num_key_value_heads": size.heads,
+        "head_dim": size.hidden // size.heads,
         "hidden_act": "silu",
         "rms_norm_eps": 1e-5,
         "max_position_embeddings": MAX_MODEL_TOKENS,

@@ -57,8 +57,8 @@ def hardware_file(card: Card, shape: ModelShape, fit: Fit, ratios: MixedRatios) 
         "model": shape.name,
         "source": _source(card, shape, fit),
         "fit_error_percent": fit.errors.model_dump(),
-        **{key: _rounded(value) for key, value in {**fit.coefficients, **mixed}.items()},
-        **{f"{key}_range": [_rounded(end) for end in ends] for key, ends in ranges.items()},
+        **{key: rounded(value) for key, value in {**fit.coefficients, **mixed}.items()},
+        **{f"{key}_range": [rounded(end) for end in ends] for key, ends in ranges.items()},
         "host_s": HOST_S,
         "host_s_range": list(HOST_S_RANGE),
         "kv_cache_tokens": card.cache_tokens(shape),
@@ -70,8 +70,8 @@ def hardware_file(card: Card, shape: ModelShape, fit: Fit, ratios: MixedRatios) 
     return parse(HardwareFile, values, name)
 
 
-def write_hardware(hardware: HardwareFile, path: Path) -> None:
-    """Write the file, its source folded to lines that a person reads."""
+def write_hardware(hardware: HardwareFile, path: Path, written_by: str = "profile fit") -> None:
+    """Write the file, its source folded to lines that a person reads; `written_by` which command."""
     values = hardware.model_dump(mode="json")
     source = textwrap.fill(values.pop("source"), 118, initial_indent="  ", subsequent_indent="  ")
     head = {key: values.pop(key) for key in ("name", "gpu", "gpus", "model")}
@@ -80,7 +80,9 @@ def write_hardware(hardware: HardwareFile, path: Path) -> None:
     text = yaml.safe_dump(head, sort_keys=False, width=118, allow_unicode=True)
     text += f"source: >-\n{source}\n"
     text += yaml.safe_dump(body, sort_keys=False, default_flow_style=None, width=118)
-    path.write_text(f"# Written by `burstscale profile fit`; {head['model']} in bfloat16.\n{text}", encoding="utf-8")
+    values_in = " in bfloat16" if written_by == "profile fit" else ""
+    head_line = f"# Written by `burstscale {written_by}`; {head['model']}{values_in}.\n"
+    path.write_text(head_line + text, encoding="utf-8")
 
 
 def _place(name: str) -> tuple[int, str]:
@@ -133,6 +135,6 @@ def _source(card: Card, shape: ModelShape, fit: Fit) -> str:
     return " ".join(parts)
 
 
-def _rounded(value: float) -> float:
+def rounded(value: float) -> float:
     """Four digits; what is below a picosecond is nothing."""
     return float(f"{value:.4g}") if value >= 1e-12 else 0.0
