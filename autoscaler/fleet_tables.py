@@ -1,14 +1,30 @@
 """The tables of what a fleet did, simulated or live: their columns."""
 
+from enum import StrEnum
+
 import pyarrow as pa
 
-# One row per replica and state: it was in it in [start_s, end_s).
+
+class RecordedState(StrEnum):
+    """The states in the table of replicas. A policy sees the first three (`autoscaler.interface.ReplicaState`)."""
+
+    STARTING = "starting"
+    READY = "ready"
+    DRAINING = "draining"
+    FAILED = "failed"  # dead, from then until it was noticed; a row is there even if that took no time
+    FILLING = "filling"  # being loaded for the warm pool
+    POOLED = "pooled"  # waiting in the warm pool
+
+
+# One row per replica and state, and phase of a start ("weights"; null where it is not told apart): it was in it in
+# [start_s, end_s).
 REPLICA_SCHEMA = pa.schema(
     [
         pa.field("replica_id", pa.string(), nullable=False),
         pa.field("state", pa.string(), nullable=False),
         pa.field("start_s", pa.float64(), nullable=False),
         pa.field("end_s", pa.float64(), nullable=False),
+        pa.field("phase", pa.string()),
     ]
 )
 

@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 from forecasting.interface import Forecast
 
+# A replica's metrics report that is older than so many metrics intervals is not shown to the policy.
+REPORT_KEPT_INTERVALS = 3
+
 
 class ReplicaState(StrEnum):
     """Where a replica is in its life; it holds its GPU in all three."""

@@ -15,7 +15,7 @@ import ray
 from ray.util.metrics import Counter
 
 from autoscaler.decision_record import record_decision
-from autoscaler.interface import ClusterSnapshot, ScalingDecision
+from autoscaler.interface import REPORT_KEPT_INTERVALS, ClusterSnapshot, ScalingDecision
 from serve_app.config import AppConfig
 from serve_app.guarded_policy import GuardedPolicy, PolicyError, build_policy
 from serve_app.replica_tracker import ReplicaTracker
@@ -133,7 +133,9 @@ class PolicyLoop:
                 if self._was_connected:
                     raise PolicyError("the traffic monitor is away")
                 return None
-            reference = self._monitor.view.remote(control.history_bins, 3 * control.metrics_interval_s)
+            reference = self._monitor.view.remote(
+                control.history_bins, REPORT_KEPT_INTERVALS * control.metrics_interval_s
+            )
             view: TrafficView = ray.get(reference, timeout=MONITOR_TIMEOUT_S)
         except ray.exceptions.RayError as error:
             self._monitor = None

@@ -39,6 +39,7 @@ class Pace(NamedTuple):
 
     Attributes:
         stop_period, stop_report: the next ones that Python is to do.
+        stop_s: when a fault acts next; Python does what is due from then on.
         end_s: the run's end; infinity = not known yet.
         trace_s: the end is to be worked out once so much time has passed and every request has ended.
     """
@@ -49,6 +50,7 @@ class Pace(NamedTuple):
     max_replicas: int
     stop_period: int
     stop_report: int
+    stop_s: float
     end_s: float
     trace_s: float
 
@@ -117,7 +119,9 @@ def pass_ray_ticks(
         report_s = control[0].reports * pace.metrics_interval_s
         now_s = min(control_s, report_s)
         is_control = control_s <= report_s
-        if now_s > pace.end_s or control[0].periods >= pace.stop_period or control[0].reports >= pace.stop_report:
+        if now_s >= pace.stop_s or now_s > pace.end_s:
+            return
+        if control[0].periods >= pace.stop_period or control[0].reports >= pace.stop_report:
             return
         run_until(fleet, requests, rules, now_s)
         if count_rows(fleet, ENDED) > 0 or (fleet.clock[0].ended == len(requests) and now_s >= pace.trace_s):

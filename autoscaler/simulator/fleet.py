@@ -1,23 +1,23 @@
-"""A simulated fleet: replicas that start, serve and drain, one router in front of them, and the requests they serve."""
+"""A simulated fleet: replicas that start, serve, drain and fail, one router before them, and their requests."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from autoscaler.interface import ReplicaSnapshot, ReplicaState
+from autoscaler.interface import REPORT_KEPT_INTERVALS, ReplicaSnapshot, ReplicaState
 from autoscaler.simulator.cost_model import step_costs
 from autoscaler.simulator.engine_state import check_engine, engine_limits
+from autoscaler.simulator.fault_schedule import DeathNoticed, Event, FaultSchedule, MetricsChange, OneDies
+from autoscaler.simulator.faults import LostMetrics, NodeDeath, ReplicaDeath, holds
 from autoscaler.simulator.fleet_config import FleetConfig
 from autoscaler.simulator.fleet_kernel import run_until
-from autoscaler.simulator.fleet_reports import EngineSample, ReplicaLife, life_of, replica_name
+from autoscaler.simulator.fleet_reports import EngineSample, ReplicaLife, replica_name
 from autoscaler.simulator.fleet_state import (
     DRAINING,
-    ENDED,
-    FREE,
+    FAILED,
     READY,
-    REPLICA,
     STARTING,
     Fate,
     FleetArrays,
@@ -25,12 +25,12 @@ from autoscaler.simulator.fleet_state import (
     empty_caches,
     empty_fleet,
     engine_as_objects,
-    reset_engine,
-    with_rows,
 )
 from autoscaler.simulator.offered_requests import requests_of, service_queues, sessions_of
 from autoscaler.simulator.prompt_texts import prompt_texts
-from autoscaler.simulator.replica_kernel import report_all, set_next, settle_all
+from autoscaler.simulator.replica_kernel import fail_replica, report_all, settle_all
+from autoscaler.simulator.replica_rows import ReplicaRows
+from autoscaler.simulator.replica_starts import PoolMember, ReplicaStarts, StartPhase
 from autoscaler.simulator.request_options import Routing, router_rules
 from loadgen.trace import Trace
 
@@ -46,7 +46,13 @@ REPORTED = (
     "reported_kv_fraction",
     "reported_tokens_per_s",
 )
-REPLICA_STATES = {STARTING: ReplicaState.STARTING, READY: ReplicaState.READY, DRAINING: ReplicaState.DRAINING}
+# What the policy takes them for: that a replica is dead is not known until it is noticed.
+REPLICA_STATES = {
+    STARTING: ReplicaState.STARTING,
+    READY: ReplicaState.READY,
+    DRAINING: ReplicaState.DRAINING,
+    FAILED: ReplicaState.READY,
+}
 
 
 class Fleet:
@@ -54,13 +60,21 @@ class Fleet:
 
     Args:
         event_skipping: jump over engine steps that are alike; the results are equal either way.
+        grant: says how many replicas may be started of those that are wanted, where fleets share their GPUs; what is
+            not granted is asked for again at the next `scale_to`. None = as many as are wanted.
     """
 
     def __init__(
-        self, trace: Trace, config: FleetConfig, rng: np.random.Generator, *, event_skipping: bool = True
+        self,
+        trace: Trace,
+        config: FleetConfig,
+        rng: np.random.Generator,
+        *,
+        event_skipping: bool = True,
+        grant: Callable[[int], int] | None = None,
     ) -> None:
         self._config = config
-        self._rng = rng
+        self._grant = grant
         self._limits = engine_limits(config.hardware)
         self._rules = Rules(
             limits=self._limits,
@@ -79,13 +93,28 @@ class Fleet:
         sessions = sessions_of(trace) if config.router.routing is Routing.SESSION_AFFINITY else None
         # Of a generator of its own: what the router draws changes no cold start.
         router_seed = int(rng.spawn(1)[0].integers(2**62))
-        self._arrays = empty_fleet(rows, slots, services, of_service, caches, sessions, router_seed)
-        self._started = 0
-        self._sampled_s = 0.0
-        self.lives: list[ReplicaLife] = []
-        self.samples: list[EngineSample] = []
+        arrays = empty_fleet(rows, slots, services, of_service, caches, sessions, router_seed)
+        self._rows = ReplicaRows(arrays, self._limits, config.drain_timeout_s, config.replicas_per_node)
+        self._starts = ReplicaStarts(config.start, config.warm_pool, config.faults, rng)
+        self._faults = FaultSchedule(config.faults, rng)
+        self._target_replicas = config.initial_replicas
+        self._metrics_were_lost = False
         for _ in range(config.initial_replicas):
-            self._start(0.0, 0.0)
+            self._start()
+
+    @property
+    def _arrays(self) -> FleetArrays:
+        return self._rows.arrays
+
+    @property
+    def lives(self) -> list[ReplicaLife]:
+        """The replicas that are gone, and at the end all."""
+        return self._rows.lives
+
+    @property
+    def samples(self) -> list[EngineSample]:
+        """The rows of the engine table so far."""
+        return self._rows.samples
 
     @property
     def compiled(self) -> tuple[FleetArrays, NDArray[np.void], Rules]:
@@ -100,7 +129,7 @@ class Fleet:
     @property
     def now_s(self) -> float:
         """How far the fleet has come."""
-        return float(self._arrays.clock["now_s"][0])
+        return self._rows.now_s
 
     @property
     def all_ended(self) -> bool:
@@ -114,43 +143,63 @@ class Fleet:
 
     def advance(self, until_s: float) -> None:
         """Let everything happen that is due up to and including `until_s`."""
-        run_until(self._arrays, self._requests, self._rules, until_s)
-        self._collect_ended()
+        while self._faults.next_s <= until_s:
+            self._run_until(self._faults.next_s)
+            self._act(self._faults.pop())
+        self._run_until(until_s)
+
+    @property
+    def next_fault_s(self) -> float:
+        """When a fault acts next; infinity = not again."""
+        return self._faults.next_s
+
+    @property
+    def is_disturbed(self) -> bool:
+        """Whether the policy sees anything but the replicas' last reports, or a replica is dead and it is not known."""
+        return self._metrics_were_lost or bool(self._rows.rows_in(FAILED))
+
+    @property
+    def pool_members(self) -> list[PoolMember]:
+        """The replicas that are or were in the warm pool."""
+        return self._starts.members
 
     def scale_to(self, target_replicas: int) -> None:
         """Start replicas, or take some away, until starting and ready ones are `target_replicas`.
 
-        Starting ones are cancelled first, the newest first; then the ready ones with the fewest requests drain.
+        Starting ones are cancelled first, the newest first; then the ready ones with the fewest requests drain. One
+        that died counts as ready, without requests, until its death is noticed.
         """
-        starting = self._rows_in(STARTING)
-        surplus = len(starting) + len(self._rows_in(READY)) - target_replicas
+        self._target_replicas = target_replicas
+        starting = self._rows.rows_in(STARTING)
+        surplus = len(starting) + len(self._rows.rows_in(READY, FAILED)) - target_replicas
         if surplus == 0:
             return
-        for _ in range(-surplus):
-            self._start(self.now_s, self._cold_start_s())
+        wanted = max(0, -surplus)
+        for _ in range(min(wanted, self._grant(wanted)) if self._grant else wanted):
+            self._start(self._starts.start(self.now_s))
         for row in reversed(starting[len(starting) - max(0, min(surplus, len(starting))) :]):
-            self._end(row)
-        for row in self._emptiest_ready(max(0, surplus - len(starting))):
-            self._drain(row)
-        self._collect_ended()
+            self._rows.end(row)
+        for row in self._rows.emptiest_ready(max(0, surplus - len(starting))):
+            self._rows.drain(row)
+        self._rows.collect_ended()
 
     def sample(self) -> list[EngineSample]:
         """Take a row of the engine table of every replica that serves, the oldest first; also kept in `samples`."""
         settle_all(self._arrays, self._rules, self.now_s)
-        serving = np.array(self._rows_in(READY, DRAINING), dtype=np.int64)
-        reported = self._sample_rows(serving, np.full(len(serving), self.now_s))
-        self._sampled_s = self.now_s
-        self.samples.extend(reported)
-        return reported
+        return self._rows.sample()
 
     def report(self) -> None:
         """Let every replica that serves report its metrics, for `replicas` to show."""
-        report_all(self._arrays, self._rules, self.now_s)
+        self._metrics_were_lost = holds(self._config.faults, LostMetrics, self.now_s)
+        if not self._metrics_were_lost:
+            report_all(self._arrays, self._rules, self.now_s)
 
     def replicas(self) -> Iterator[ReplicaSnapshot]:
-        """The replicas that there are, the oldest first, with what they reported last."""
-        there = self._arrays.replicas[self._rows_in(STARTING, READY, DRAINING)]
-        for number, state, *reported in zip(*(there[name].tolist() for name in REPORTED), strict=True):
+        """The replicas that there are, the oldest first, with what they reported last where that is not too old."""
+        there = self._arrays.replicas[self._rows.rows_in(*REPLICA_STATES)]
+        kept_s = REPORT_KEPT_INTERVALS * self._config.metrics_interval_s
+        seen = REPORTED if self.now_s - float(self._arrays.clock["reported_s"][0]) <= kept_s else REPORTED[:3]
+        for number, state, *reported in zip(*(there[name].tolist() for name in seen), strict=True):
             yield ReplicaSnapshot(replica_name(number), REPLICA_STATES[state], *reported)
 
     def queue(self) -> list[tuple[int, int, float | None]]:
@@ -162,15 +211,59 @@ class Fleet:
 
     def close(self) -> None:
         """End the run here: report once more, and write down the lives of the replicas that are still there."""
-        if self.now_s > self._sampled_s:
-            self.sample()
-        self.lives.extend(life_of(row) for row in self._arrays.replicas if int(row["state"]) in REPLICA_STATES)
-        self.lives.sort(key=lambda life: life.number)
+        settle_all(self._arrays, self._rules, self.now_s)
+        self._rows.close()
 
     def check(self) -> None:
         """Raise AssertionError unless every engine's blocks, slots and tokens add up; for tests."""
         for row in np.flatnonzero(np.isin(self._arrays.replicas["state"], (READY, DRAINING))):
             check_engine(engine_as_objects(self._arrays, int(row)), self._limits)
+
+    def _run_until(self, until_s: float) -> None:
+        run_until(self._arrays, self._requests, self._rules, until_s)
+        self._rows.collect_ended()
+
+    def _act(self, event: Event) -> None:
+        """A fault acts now, or one that acted comes to light."""
+        serving = self._rows.rows_in(READY, DRAINING)
+        match event:
+            case OneDies(number):
+                self._fail(self._rows.of_numbers({number}, serving))
+            case ReplicaDeath(replicas=count):
+                self._fail([serving[place] for place in self._faults.choose(len(serving), count)])
+            case NodeDeath():
+                nodes = self._rows.nodes.in_use()
+                for place in self._faults.choose(len(nodes), 1):
+                    lost = self._rows.nodes.kill(nodes[place])
+                    self._fail(self._rows.of_numbers(lost, self._rows.rows_in(STARTING, READY, DRAINING)))
+            case DeathNoticed(number):
+                self._bury(self._rows.of_numbers({number}, self._rows.rows_in(FAILED)))
+            case MetricsChange():
+                pass  # the control loop stops here
+
+    def _fail(self, rows: list[int]) -> None:
+        """These replicas die. Of a ready one the controller learns later; the end of any other it is waiting for."""
+        states = [int(self._arrays.replicas["state"][row]) for row in rows]
+        for row in rows:
+            fail_replica(self._arrays, self._requests, self._rules, row, self.now_s)
+        self._rows.sample_last(rows, "failed_s")
+        noticed_s = self.now_s + self._config.failure_notice_s
+        is_late = [state == READY and noticed_s > self.now_s for state in states]
+        for row, late in zip(rows, is_late, strict=True):
+            if late:
+                self._faults.add(noticed_s, DeathNoticed(self._rows.number(row)))
+        self._bury([row for row, late in zip(rows, is_late, strict=True) if not late])
+
+    def _bury(self, rows: list[int]) -> None:
+        """The controller knows that these are dead: others are started in their place, without a decision."""
+        for row in rows:
+            self._rows.end(row)
+        self._rows.collect_ended()
+        self.scale_to(self._target_replicas)
+
+    def _start(self, phases: Sequence[StartPhase] = ()) -> None:
+        row = self._rows.start(phases)
+        self._faults.draw_death(self._rows.number(row), float(self._arrays.replicas["ready_s"][row]))
 
     def _earliest_deadline_s(self, service: np.void) -> float | None:
         """The deadline of the service's request that has waited longest; None where none waits."""
@@ -181,83 +274,3 @@ class Fleet:
         while self._requests["fate"][waiting[place]] != Fate.QUEUED:
             place += 1
         return float(self._requests["arrival_s"][waiting[place]] + service["deadline_s"])
-
-    def _rows_in(self, *states: int) -> list[int]:
-        """The rows in one of these states, the oldest replica first."""
-        rows = enumerate(self._arrays.replicas["state"].tolist())
-        numbers = self._arrays.replicas["number"].tolist()
-        return sorted((row for row, state in rows if state in states), key=numbers.__getitem__)
-
-    def _emptiest_ready(self, count: int) -> list[int]:
-        """The `count` ready rows with the fewest requests; of equals the newest."""
-        states, numbers = self._arrays.states, self._arrays.replicas["number"]
-
-        def cost(row: int) -> tuple[int, int]:
-            return int(states["running"][row] + states["waiting"][row]), -int(numbers[row])
-
-        return sorted(self._rows_in(READY), key=cost)[:count]
-
-    def _cold_start_s(self) -> float:
-        """How long the next replica takes to start."""
-        spread = self._config.cold_start_sigma
-        return self._config.cold_start_s * (float(np.exp(self._rng.normal(0.0, spread))) if spread > 0 else 1.0)
-
-    def _start(self, now_s: float, cold_start_s: float) -> None:
-        """Ask for one more replica."""
-        free = np.flatnonzero(self._arrays.replicas["state"] == FREE)
-        if len(free) == 0:
-            free = np.array([len(self._arrays.replicas)])
-            self._arrays = with_rows(self._arrays, len(self._arrays.replicas))
-        row = int(free[0])
-        fresh = np.zeros((), REPLICA)
-        for name in ("draining_s", "ended_s", "drain_until_s", "step_end_s"):
-            fresh[name] = np.inf
-        fresh["state"], fresh["number"] = STARTING, self._started
-        fresh["requested_s"], fresh["ready_s"] = now_s, now_s + cold_start_s
-        self._arrays.replicas[row] = fresh
-        reset_engine(self._arrays, row, self._limits)
-        set_next(self._arrays, row)
-        self._started += 1
-
-    def _drain(self, row: int) -> None:
-        """Give this replica no further requests; it ends when it has none left."""
-        replica, state = self._arrays.replicas[row], self._arrays.states[row]
-        replica["state"], replica["draining_s"] = DRAINING, self.now_s
-        replica["drain_until_s"] = self.now_s + self._config.drain_timeout_s
-        if state["running"] + state["waiting"] == 0:
-            self._end(row)
-        else:
-            set_next(self._arrays, row)
-
-    def _end(self, row: int) -> None:
-        replica = self._arrays.replicas[row]
-        replica["state"], replica["ended_s"], replica["step_end_s"] = ENDED, self.now_s, np.inf
-        set_next(self._arrays, row)
-
-    def _collect_ended(self) -> None:
-        """Write down the lives and last reports of replicas that have ended, and free their rows."""
-        rows = self._rows_in(ENDED)
-        if not rows:
-            return
-        lives = [life_of(self._arrays.replicas[row]) for row in rows]
-        self.lives.extend(lives)
-        unreported = [life.ready_s < life.ended_s and life.ended_s > self._sampled_s for life in lives]
-        last = np.array(rows)[unreported]
-        self.samples.extend(self._sample_rows(last, self._arrays.replicas["ended_s"][last]))
-        self._arrays.replicas["state"][rows] = FREE
-
-    def _sample_rows(self, rows: NDArray[np.int64], at_s: NDArray[np.float64]) -> list[EngineSample]:
-        """What the replicas in these rows report at these instants; also notes how many tokens they have reported."""
-        replicas, states = self._arrays.replicas[rows], self._arrays.states[rows]
-        since_s = np.maximum(self._sampled_s, replicas["ready_s"])
-        columns = (
-            at_s,
-            replicas["number"],
-            states["running"],
-            states["waiting"],
-            1.0 - states["free_blocks"] / self._limits.usable_blocks,
-            states["output_tokens"] - replicas["sampled_tokens"],
-            at_s - since_s,
-        )
-        self._arrays.replicas["sampled_tokens"][rows] = states["output_tokens"]
-        return [EngineSample(*values) for values in zip(*(column.tolist() for column in columns), strict=True)]

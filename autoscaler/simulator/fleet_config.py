@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from autoscaler.interface import HardwareProfile, ScalingLimits, ServiceClass
+from autoscaler.simulator.cold_start import ColdStart, plain_start
+from autoscaler.simulator.faults import Fault
+from autoscaler.simulator.replica_starts import WarmPool
 from autoscaler.simulator.request_options import RouterConfig
 
 
@@ -15,8 +18,11 @@ class FleetConfig:
         hardware: of every replica.
         limits: the range of the number of replicas; every decision is kept within it.
         initial_replicas: ready at the start.
-        cold_start_s: from the decision to a ready replica; the median where it varies.
+        cold_start_s: from the decision to a ready replica; the median where it varies. Decisions are recorded with
+            the forecast for so long ahead.
         cold_start_sigma: standard deviation of its logarithm (lognormal); 0 = always the same.
+        cold_start: its phases, where it is told apart into some; their medians add up to `cold_start_s`.
+        warm_pool: loaded replicas that start sooner; None = there are none.
         max_ongoing_requests: that the router gives to one replica at a time.
         max_queued_requests: that wait at the router; further ones are refused.
         router: which replica gets a request, and which request goes first.
@@ -29,6 +35,10 @@ class FleetConfig:
         idle_s: how long the fleet has been up when the trace begins; the policy and the forecasters have seen that
             nothing came in that time.
         prefix_caching: as in vLLM; which prompts begin alike says `Trace.prefix`.
+        faults: what goes wrong, and when.
+        failure_notice_s: after a ready replica's death, until the controller knows and starts another in its place;
+            the router gives it nothing from its death on.
+        replicas_per_node: as many share a node, and its death.
     """
 
     hardware: HardwareProfile
@@ -48,3 +58,17 @@ class FleetConfig:
     settle_s: float = 0.0
     idle_s: float = 0.0
     prefix_caching: bool = False
+    cold_start: ColdStart | None = None
+    warm_pool: WarmPool | None = None
+    faults: tuple[Fault, ...] = ()
+    failure_notice_s: float = 0.0
+    replicas_per_node: int = 1
+
+    def __post_init__(self) -> None:
+        if self.cold_start is not None and abs(self.cold_start.median_s - self.cold_start_s) > 1e-9:
+            raise ValueError(f"the phases take {self.cold_start.median_s} s, cold_start_s is {self.cold_start_s}")
+
+    @property
+    def start(self) -> ColdStart:
+        """The cold start, in one phase where it has no others."""
+        return self.cold_start or plain_start(self.cold_start_s, self.cold_start_sigma)

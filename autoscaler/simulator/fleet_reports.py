@@ -3,19 +3,26 @@
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from autoscaler.simulator.fleet_state import STARTING
+from autoscaler.simulator.fleet_state import STARTING, FleetArrays
+from autoscaler.simulator.replica_starts import StartPhase
 
 
 @dataclass(frozen=True, slots=True)
 class ReplicaLife:
-    """When a replica was asked for, ready, told to drain, and gone; infinity where it never came to that."""
+    """When a replica was asked for, ready, told to drain, died, and was gone; infinity where it never came to that.
+
+    `phases` are those of its start as it would have gone on.
+    """
 
     number: int
     requested_s: float
     ready_s: float
     draining_s: float
+    failed_s: float
     ended_s: float
+    phases: tuple[StartPhase, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +43,37 @@ def replica_name(number: int) -> str:
     return f"replica-{number}"
 
 
-def life_of(replica: np.void) -> ReplicaLife:
-    """The life of one replica; a start that was cancelled was never ready."""
-    ended_s, ready_s = float(replica["ended_s"]), float(replica["ready_s"])
-    was_ready = int(replica["state"]) != STARTING and ready_s < ended_s
+def life_of(replica: np.void, phases: tuple[StartPhase, ...]) -> ReplicaLife:
+    """The life of one replica; a start that was cancelled, or failed, was never ready."""
+    failed_s, ended_s, ready_s = float(replica["failed_s"]), float(replica["ended_s"]), float(replica["ready_s"])
+    was_ready = int(replica["state"]) != STARTING and ready_s < min(failed_s, ended_s)
     return ReplicaLife(
         number=int(replica["number"]),
         requested_s=float(replica["requested_s"]),
         ready_s=ready_s if was_ready else np.inf,
         draining_s=float(replica["draining_s"]),
+        failed_s=failed_s,
         ended_s=ended_s,
+        phases=phases,
     )
+
+
+def engine_samples(
+    fleet: FleetArrays, rows: NDArray[np.int64], at_s: NDArray[np.float64], sampled_s: float, usable_blocks: int
+) -> list[EngineSample]:
+    """A row of the engine table for each of these replicas; also notes how many tokens have been written down.
+
+    `sampled_s` is when the rows before these were taken.
+    """
+    replicas, states = fleet.replicas[rows], fleet.states[rows]
+    columns = (
+        at_s,
+        replicas["number"],
+        states["running"],
+        states["waiting"],
+        1.0 - states["free_blocks"] / usable_blocks,
+        states["output_tokens"] - replicas["sampled_tokens"],
+        at_s - np.maximum(sampled_s, replicas["ready_s"]),
+    )
+    fleet.replicas["sampled_tokens"][rows] = states["output_tokens"]
+    return [EngineSample(*values) for values in zip(*(column.tolist() for column in columns), strict=True)]

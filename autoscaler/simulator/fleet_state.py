@@ -13,8 +13,9 @@ from autoscaler.simulator.engine_state import Engine, EngineLimits, EngineState,
 from autoscaler.simulator.prefix_cache import KvBlock, PrefixCache, PromptTexts, hash_table_places
 from autoscaler.simulator.request_options import RouterRules
 
-# States of a row. ENDED keeps the replica's history until it is read, then the row is FREE.
-FREE, STARTING, READY, DRAINING, ENDED = range(5)
+# States of a row. FAILED: dead, and the controller does not know yet. ENDED keeps the replica's history until it is
+# read, then the row is FREE.
+FREE, STARTING, READY, DRAINING, ENDED, FAILED = range(6)
 
 
 class Fate(IntEnum):
@@ -37,10 +38,10 @@ class ReplicaRow:
     """One replica and the steps that its engine has under way.
 
     Attributes:
-        state: FREE, STARTING, READY, DRAINING or ENDED.
+        state: FREE, STARTING, READY, DRAINING, ENDED or FAILED.
         number: which replica it is, counted over the whole run.
-        requested_s, ready_s, draining_s, ended_s: when it was asked for, began to serve (is to, while it starts),
-            to drain, and was gone; infinity = not yet.
+        requested_s, ready_s, draining_s, failed_s, ended_s: when it was asked for, began to serve (is to, while it
+            starts), to drain, died, and was gone; infinity = not yet, or never.
         drain_until_s: when a draining replica is cut off.
         step_start_s, step_end_s: of the steps under way; infinity = the engine is idle.
         steps: steps under way, one after the other, all alike but for one more token of each request.
@@ -55,6 +56,7 @@ class ReplicaRow:
     requested_s: float
     ready_s: float
     draining_s: float
+    failed_s: float
     ended_s: float
     drain_until_s: float
     step_start_s: float

@@ -31,9 +31,9 @@ def pass_quiet_ticks(
 ) -> ControlLoop:
     """Go on to the first control period or report that is more than a repetition; returns where the loop then stands.
 
-    That is one at which the target changes, a replica ended, a row of a table is due (`stop_period`, `stop_report`),
-    or the run's end has to be worked out. The fleet and the policy have then seen all that came before, exactly as if
-    Python had done it.
+    That is one at which the target changes, a replica ended, a fault acts, a row of a table is due (`stop_period`,
+    `stop_report`), or the run's end has to be worked out. The fleet and the policy have then seen all that came
+    before, exactly as if Python had done it.
     """
     assert isinstance(policy, RayDefault), "has_compiled_rule"
     arrays, requests, rules = fleet.compiled
@@ -46,6 +46,7 @@ def pass_quiet_ticks(
         max_replicas=config.limits.max_replicas,
         stop_period=stop_period,
         stop_report=stop_report,
+        stop_s=fleet.next_fault_s,
         end_s=end_s,
         trace_s=math.inf if math.isfinite(end_s) else trace_s,
     )

@@ -16,6 +16,7 @@ from autoscaler.simulator.engine_state import Engine
 from autoscaler.simulator.fleet_state import (
     DRAINING,
     ENDED,
+    FAILED,
     READY,
     STARTING,
     Fate,
@@ -174,6 +175,17 @@ def end_replica(fleet: FleetArrays, row: int, now_s: float) -> None:
     replica.steps = 0
     replica.step_end_s = np.inf
     set_next(fleet, row)
+
+
+@compiled
+def fail_replica(fleet: FleetArrays, requests: NDArray[np.void], rules: Rules, row: int, now_s: float) -> None:
+    """The replica dies with all requests that it has."""
+    settle(fleet, row, rules, now_s)
+    lose_requests(fleet, requests, row, REPLICA_LOST, now_s)
+    end_replica(fleet, row, now_s)
+    fleet.replicas[row].state = FAILED
+    fleet.replicas[row].failed_s = now_s
+    fleet.replicas[row].ended_s = np.inf
 
 
 @compiled_inner

@@ -69,7 +69,7 @@ def simulate(
     if forecasting is not None:
         counts = ArrivalCounts(trace, fleet.services, forecasting.bin_s, fleet.idle_s)
         forecasters = forecasting.make_forecasters(fleet.services, counts.first_bin * counts.bin_s)
-        feed = ForecastFeed(forecasters, counts, forecasting.horizon_s)
+        feed = ForecastFeed(forecasters, counts, forecasting.horizon_s, fleet.faults)
     return run_fleet(trace, policy, Fleet(trace, fleet, rng), fleet, feed, progress, record_interval_s)
 
 
@@ -90,7 +90,7 @@ def run_fleet(
     is_compiled = feed is None and min(every_period, every_report) > 1 and has_compiled_rule(policy)
     control, end_s, shown = ControlLoop(periods=0, reports=1, target_replicas=config.initial_replicas), math.inf, 0.0
     while True:
-        if is_compiled:
+        if is_compiled and not fleet.is_disturbed:
             control = pass_quiet_ticks(
                 policy,
                 fleet,
@@ -128,7 +128,7 @@ def run_fleet(
     return SimulationResult(
         records=record_table(trace, fleet.requests),
         decisions=decisions,
-        replicas=replica_table(fleet.lives, end_s),
+        replicas=replica_table(fleet.lives, fleet.pool_members, end_s),
         engine=engine_table(fleet.samples),
         end_s=end_s,
     )

@@ -1,7 +1,7 @@
 """What the policy sees of a simulated fleet: as late and as coarse as it is live."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoscaler.interface import ArrivalHistory, ClusterSnapshot, QueueSnapshot
+from autoscaler.simulator.faults import Fault, StaleForecast, holds
 from autoscaler.simulator.fleet import Fleet
 from autoscaler.simulator.fleet_config import FleetConfig
 from forecasting.interface import Forecast, Forecaster
@@ -73,7 +74,14 @@ class ArrivalCounts:
 class ForecastFeed:
     """Gives forecasters each bin when it is complete, and keeps their latest forecasts."""
 
-    def __init__(self, forecasters: Mapping[str, Forecaster], counts: ArrivalCounts, horizon_s: float) -> None:
+    def __init__(
+        self,
+        forecasters: Mapping[str, Forecaster],
+        counts: ArrivalCounts,
+        horizon_s: float,
+        faults: Sequence[Fault] = (),
+    ) -> None:
+        self._faults = faults
         self._forecasters = forecasters
         self._counts = counts
         self._ahead_bins = max(1, math.ceil(horizon_s / counts.bin_s - 1e-9))
@@ -83,7 +91,7 @@ class ForecastFeed:
     def update(self, now_s: float) -> None:
         """Observe what has become complete by now and forecast anew; nothing happens while a bin is under way."""
         complete = self._counts.complete_bins(now_s)
-        if complete == self._observed_bins:
+        if complete == self._observed_bins or holds(self._faults, StaleForecast, now_s):
             return
         latest = {}
         for service, forecaster in self._forecasters.items():

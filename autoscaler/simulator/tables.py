@@ -1,15 +1,15 @@
 """The tables of a simulated run: one row per request, per state of a replica, and per report of an engine."""
 
-import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from autoscaler.fleet_tables import ENGINE_SCHEMA, REPLICA_SCHEMA
+from autoscaler.fleet_tables import ENGINE_SCHEMA, REPLICA_SCHEMA, RecordedState
 from autoscaler.simulator.fleet_reports import EngineSample, ReplicaLife, replica_name
 from autoscaler.simulator.fleet_state import Fate
+from autoscaler.simulator.replica_starts import PoolMember, StartPhase
 from loadgen.records import ENCODED_RECORD_SCHEMA, Cause, Status
 from loadgen.trace import SERVICE_LABELS, Trace
 
@@ -53,19 +53,43 @@ def record_table(trace: Trace, requests: NDArray[np.void]) -> pa.Table:
     return pa.table([pa.array(columns[field.name], field.type) for field in schema], schema=schema)
 
 
-def replica_table(lives: list[ReplicaLife], end_s: float) -> pa.Table:
-    """One row for each state that a replica was in for some time; the run ends at `end_s`."""
-    rows: dict[str, list[object]] = {name: [] for name in REPLICA_SCHEMA.names}
+def replica_table(lives: list[ReplicaLife], pool: list[PoolMember], end_s: float) -> pa.Table:
+    """One row for each state, and phase of a start, that a replica was in for some time; the run ends at `end_s`.
+
+    A death has a row even where it was noticed at once. Replicas in the warm pool have names of their own.
+    """
+    rows: list[tuple[str, str, float, float, str | None]] = []
     for life in lives:
-        gone_s = min(life.ended_s, end_s)
-        starts_s = {"starting": life.requested_s, "ready": life.ready_s, "draining": life.draining_s}
-        bounds_s = [*starts_s.values(), gone_s]
-        for place, (state, start_s) in enumerate(starts_s.items()):
-            until_s = min(bounds_s[place + 1 :])
-            if math.isfinite(start_s) and until_s > start_s:
-                for name, value in zip(rows, (replica_name(life.number), state, start_s, until_s), strict=True):
-                    rows[name].append(value)
-    return pa.table(rows, schema=REPLICA_SCHEMA)
+        rows.extend((replica_name(life.number), *interval) for interval in _intervals(life, end_s))
+    for place, member in enumerate(pool):
+        filled_s, taken_s = min(member.filled_s, end_s), min(member.taken_s, end_s)
+        name = f"pool-{place}"
+        if member.requested_s < filled_s:
+            rows.append((name, RecordedState.FILLING, member.requested_s, filled_s, None))
+        if filled_s < taken_s:
+            rows.append((name, RecordedState.POOLED, filled_s, taken_s, None))
+    columns = zip(*rows, strict=True) if rows else [()] * len(REPLICA_SCHEMA)
+    return pa.table(
+        [pa.array(column, field.type) for column, field in zip(columns, REPLICA_SCHEMA, strict=True)], REPLICA_SCHEMA
+    )
+
+
+def _intervals(life: ReplicaLife, end_s: float) -> Iterator[tuple[str, float, float, str | None]]:
+    """(state, start, end, phase) of one replica, in order."""
+    gone_s = min(life.ended_s, end_s)
+    dead_s = min(life.failed_s, gone_s)
+    started_s = min(life.ready_s, dead_s)
+    phases = life.phases or (StartPhase("", life.requested_s, life.ready_s),)
+    for phase in phases:
+        if phase.start_s < min(phase.end_s, started_s):
+            yield RecordedState.STARTING, phase.start_s, min(phase.end_s, started_s), phase.name or None
+    serving_until_s = min(life.draining_s, dead_s)
+    if life.ready_s < serving_until_s:
+        yield RecordedState.READY, life.ready_s, serving_until_s, None
+    if life.draining_s < dead_s:
+        yield RecordedState.DRAINING, life.draining_s, dead_s, None
+    if life.failed_s <= gone_s:
+        yield RecordedState.FAILED, life.failed_s, gone_s, None
 
 
 def engine_table(samples: list[EngineSample]) -> pa.Table:

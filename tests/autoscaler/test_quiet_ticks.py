@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from fault_mixes import fault_mixes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_engines import TOKENS_AND_SEQUENCES
@@ -97,6 +98,7 @@ def tables(result: SimulationResult) -> list[Any]:
     look_back_period_s=st.sampled_from([4.0, 30.0, 100.0]),
     delays_s=st.sampled_from([(0.0, 0.0), (5.0, 20.0), (30.0, 60.0)]),
     factor=st.sampled_from([0.3, 1.0, 1.5]),
+    faults=st.one_of(st.just(()), fault_mixes(400.0)),
 )
 def test_the_compiled_rule_and_the_policy_give_the_same_tables(
     seed: int,
@@ -105,8 +107,16 @@ def test_the_compiled_rule_and_the_policy_give_the_same_tables(
     look_back_period_s: float,
     delays_s: tuple[float, float],
     factor: float,
+    faults: tuple[Any, ...],
 ) -> None:
-    fleet = replace(FLEET, period_s=period_s, metrics_interval_s=metrics_interval_s)
+    fleet = replace(
+        FLEET,
+        period_s=period_s,
+        metrics_interval_s=metrics_interval_s,
+        faults=faults,
+        failure_notice_s=2.0,
+        replicas_per_node=2,
+    )
     trace = bursts_and_silence(seed, 400.0)
 
     def policy() -> RayDefault:
