@@ -18,8 +18,9 @@ from testbed.fleet_metrics import target_changes
 # of so many windows in a row in which it is not lost.
 HELD_FRACTION = 0.9
 _WINDOWS_HELD = 3
-# In a run of minutes bursts are looked for by so much; in one of hours by the minute, as in descriptions of traces.
-_SHORT_BIN_S = 5.0
+# Bursts are looked for as in descriptions of traces: by the minute, against the ten minutes before. A run of less than
+# an hour has too few minutes: by 5 s, against the 20 s before.
+_SHORT_BIN_S, _SHORT_LEVEL_BINS = 5.0, 4
 _MOST_LISTED = 20
 
 
@@ -86,17 +87,20 @@ def summarise_bursts(
     initial_replicas: int,
 ) -> BurstSummary | None:
     """Find the bursts of the offered load and how the fleet answered each; None = the run is too short to have any."""
-    bin_s = _SHORT_BIN_S if duration_s <= HOUR_S else MINUTE_S
     scheduled_s = float_column(records, "scheduled_s")
-    found = find_bursts_by(scheduled_s, duration_s, bin_s)
+    if duration_s < HOUR_S:
+        found = find_bursts_by(scheduled_s, duration_s, _SHORT_BIN_S, _SHORT_LEVEL_BINS)
+    else:
+        found = find_bursts_by(scheduled_s, duration_s, MINUTE_S)
     if found is None:
         return None
+    bin_s = found.bin_s
     latencies = request_latencies(records)
     is_held = _windows_held(scheduled_s, attained_promise(records, latencies, slos), bin_s)
     ups_s = [time_s for time_s, change in target_changes(decisions, initial_replicas) if change > 0]
     asked_s, ready_s = _starts(replicas)
     failed_s = np.sort(scheduled_s[~latencies.is_ok])
-    next_onsets_s = np.append(found.onset_s[1:], np.inf)
+    next_onsets_s = np.append(found.onset_s, np.inf)[1:]
     responses = []
     columns = (found.onset_s, found.lengths_s, found.growths, next_onsets_s)
     for onset_s, length_s, growth, next_s in zip(*(column.tolist() for column in columns), strict=True):

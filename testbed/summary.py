@@ -5,6 +5,7 @@ from typing import Any
 
 from autoscaler.interface import Slo
 from loadgen.metrics import summarise_records
+from testbed.burst_response import summarise_bursts
 from testbed.fleet_metrics import summarise_fleet
 from testbed.results import Results
 
@@ -28,10 +29,19 @@ def summarise(results: Results, *, cut_short: str | None = None, problems: Seque
             results.replicas,
             results.decisions,
             duration_s=duration_s,
-            initial_replicas=int(fleet["initial_replicas"]),
+            initial_replicas=initial_replicas(results),
             cold_start_s=float(fleet["cold_start_s"]),
             gpus_per_replica=gpus_per_replica(results),
         ).as_json()
+    bursts = summarise_bursts(
+        results.records,
+        results.decisions,
+        results.replicas,
+        service_slos(results.config),
+        duration_s=trace_s,
+        initial_replicas=initial_replicas(results),
+    )
+    summary["bursts"] = None if bursts is None else bursts.as_json()
     return summary
 
 
@@ -42,6 +52,11 @@ def run_duration_s(results: Results) -> float:
         if not frame.empty:
             ends_s.append(float(frame[column].max()))
     return max(ends_s)
+
+
+def initial_replicas(results: Results) -> int:
+    """The target before the first decision; 0 where the run knew of no fleet."""
+    return int(results.config.get("serve", {}).get("fleet", {}).get("initial_replicas", 0))
 
 
 def gpus_per_replica(results: Results) -> float:

@@ -107,10 +107,16 @@ def find_bursts(arrival_s: NDArray[np.float64], duration_s: float) -> Bursts:
     )
 
 
-def find_bursts_by(arrival_s: NDArray[np.float64], duration_s: float, bin_s: float) -> BurstCount | None:
-    """The bursts that bins of `bin_s` show, by the rule that `Bursts` states for minutes; None = under eleven bins."""
+def find_bursts_by(
+    arrival_s: NDArray[np.float64], duration_s: float, bin_s: float, level_bins: int = _LEVEL_BINS
+) -> BurstCount | None:
+    """The bursts that bins of `bin_s` show, by the rule that `Bursts` states for minutes.
+
+    Args:
+        level_bins: the level before is the mean of so many bins; None is returned where there are not more than these.
+    """
     requests = bin_counts(arrival_s, duration_s, bin_s)
-    return _bursts_over_level(requests, bin_s) if len(requests) > _LEVEL_BINS else None
+    return _bursts_over_level(requests, bin_s, level_bins) if len(requests) > level_bins else None
 
 
 def _hourly_bursts(requests: NDArray[np.int64]) -> BurstCount:
@@ -125,11 +131,11 @@ def _hourly_bursts(requests: NDArray[np.int64]) -> BurstCount:
     return _burst_count(HOUR_S, threshold, requests, found, levels)
 
 
-def _bursts_over_level(requests: NDArray[np.int64], bin_s: float) -> BurstCount:
+def _bursts_over_level(requests: NDArray[np.int64], bin_s: float, level_bins: int) -> BurstCount:
     mean = float(requests.mean())
     total = np.concatenate([[0], np.cumsum(requests)])
     level = np.full(len(requests), np.inf)
-    level[_LEVEL_BINS:] = (total[_LEVEL_BINS:-1] - total[: -_LEVEL_BINS - 1]) / _LEVEL_BINS
+    level[level_bins:] = (total[level_bins:-1] - total[: -level_bins - 1]) / level_bins
     is_beyond_chance = pdtrc(requests - 1.0, np.maximum(level, mean)) < _CHANCE
     onsets = np.flatnonzero((requests > _JUMP * level) & (requests > mean) & is_beyond_chance)
     found: list[tuple[int, int]] = []

@@ -8,9 +8,11 @@ import numpy as np
 import yaml
 
 from testbed.report import tables
+from testbed.report.burst_table import burst_rows, burst_sentence
 from testbed.report.facts import LIVE, LOAD, SIMULATED, RunFacts, gather_facts
 from testbed.report.figures import Timeline, draw_timeline
 from testbed.report.fleet_panels import forecast_panel, kv_cache_panel, queue_panel, replica_panel
+from testbed.report.model_panels import describe_budget, gpu_panel, model_panels, model_table
 from testbed.report.page_frame import render_frame
 from testbed.report.panels import Panel
 from testbed.report.request_panels import failure_panel, in_flight, latency_panel, load_panel, request_series
@@ -54,11 +56,15 @@ def render_page(facts: RunFacts) -> str:
         missing=missing,
         columns=columns,
         rows=rows,
+        model_table=model_table(facts) if facts.models else None,
+        budget=describe_budget(facts.summary["gpus"]) if "gpus" in facts.summary else "",
         changes=changes[: tables.MOST_CHANGES],
         changes_in_all=len(changes),
         decisions_in_all=len(facts.results.decisions),
         long_table_rows=LONG_TABLE_ROWS,
         failures=tables.failure_table(facts),
+        burst_sentence=burst_sentence(facts),
+        bursts=burst_rows(facts),
         has_fleet=facts.fleet is not None,
         slos=facts.slos,
         config=yaml.safe_dump(facts.results.config, sort_keys=False, allow_unicode=True),
@@ -74,7 +80,15 @@ def build_timeline(facts: RunFacts) -> tuple[Timeline, list[str]]:
     series = request_series(results.records, bins)
     forecaster = facts.application.get("forecaster") or {}
     arrivals_s = results.records["scheduled_s"].to_numpy(np.float64)
-    rows: dict[str, Panel | str] = {
+    if facts.models:
+        rows: dict[str, Panel | str] = {
+            "load": load_panel(series, bins, duration_s),
+            "GPUs": gpu_panel(facts),
+            **model_panels(facts),
+            "failures": failure_panel(series, bins),
+        }
+        return _drawn(rows, duration_s)
+    rows = {
         "load": load_panel(series, bins, duration_s),
         "replicas": replica_panel(results.replicas, results.decisions, duration_s),
         "forecast": forecast_panel(results.decisions, arrivals_s, duration_s, forecaster.get("bin_s")),
@@ -85,6 +99,11 @@ def build_timeline(facts: RunFacts) -> tuple[Timeline, list[str]]:
         ),
         "KV cache": kv_cache_panel(results.engine, duration_s),
     }
+    return _drawn(rows, duration_s)
+
+
+def _drawn(rows: dict[str, Panel | str], duration_s: float) -> tuple[Timeline, list[str]]:
+    """The rows that there are as one figure, and the reasons of the others."""
     panels = [panel for panel in rows.values() if isinstance(panel, Panel)]
     missing = [f"{name} ({reason})" for name, reason in rows.items() if isinstance(reason, str)]
     return draw_timeline(panels, duration_s), missing
@@ -102,6 +121,8 @@ def _describe_run(facts: RunFacts) -> list[str]:
     pieces.append(f"{instant(facts.duration_s) if facts.duration_s < DAY_S else length(facts.duration_s)} long")
     if target := facts.results.config.get("target"):
         pieces.append(f"{target.get('model')} at {target.get('url')}")
+    for name, model in facts.models.items():
+        pieces.append(f"{name}: {model.application['engine']['hardware']}, policy {_call(model.application['policy'])}")
     if policy := application.get("policy"):
         pieces.append(f"policy {_call(policy)}")
     if forecaster := application.get("forecaster"):

@@ -1,6 +1,9 @@
 """How a run met its bursts, against runs in which every instant was chosen by hand."""
 
+import html
 import json
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -8,6 +11,10 @@ import pytest
 
 from autoscaler.interface import Slo
 from testbed.burst_response import BurstSummary, summarise_bursts
+from testbed.report.burst_table import burst_rows, burst_sentence
+from testbed.report.facts import gather_facts
+from testbed.report.page import render_page
+from testbed.results import read_results
 
 SLOS = {"api": Slo(ttft_s=1.0, tpot_s=1.0, deadline_s=30.0)}
 BURST_S = 120.0
@@ -106,10 +113,27 @@ def test_a_decision_after_the_next_burst_answers_that_one() -> None:
     decisions = [{"time_s": 410.0, "target_replicas": 2}]
     fleet = replicas(("a", "ready", 0, 600), ("b", "starting", 410, 425), ("b", "ready", 425, 600))
     first, second = summarise(records, decisions, fleet, 600.0).worst
+    assert (first.onset_s, second.onset_s) == (120.0, 400.0)
     assert (first.decided_after_s, first.ready_after_s) == (None, None)
     assert (second.decided_after_s, second.ready_after_s) == pytest.approx((10.0, 25.0))
+
+
+def test_a_load_that_never_jumps_has_no_bursts() -> None:
+    records = records_of(np.arange(0, 100, 0.2), np.full(500, 0.1), np.zeros(500, bool))
+    found = summarise(records, [], replicas(), 100.0)
+    assert (found.bursts, found.worst, found.decided_after_s, found.bin_s) == (0, (), None, 5.0)
 
 
 def test_a_run_of_a_few_seconds_is_too_short_for_bursts() -> None:
     records = records_of(np.arange(20.0), np.full(20, 0.1), np.zeros(20, bool))
     assert summarise_bursts(records, [], replicas(), SLOS, duration_s=20.0, initial_replicas=1) is None
+
+
+def test_the_report_tells_the_burst_of_the_story(tmp_path: Path, story: Any, write_run: Any) -> None:
+    facts = gather_facts(read_results(write_run(tmp_path / "run", story)))
+    [row] = burst_rows(facts)
+    assert (row.onset, row.length, row.decided, row.ready) == ("0:50", "40 s", "3 s", "13 s")
+    failed = facts.results.records.query("50 <= scheduled_s < 90 and status != 'ok'")
+    assert row.failed == f"{len(failed):,}" != "0"
+    assert burst_sentence(facts).startswith(f"The load jumped once; {len(failed):,} of the")
+    assert burst_sentence(facts) in html.unescape(render_page(facts))
