@@ -72,6 +72,35 @@ def simulator_command(
     console.print(benchmark.conclusion(), soft_wrap=True)
 
 
+@bench_app.command("loadgen")
+def loadgen_command(
+    rate: Annotated[list[float] | None, typer.Option(min=1, help="Requests per second; may be given again.")] = None,
+    duration_s: Annotated[float, typer.Option(min=0.5, help="Of the plan at each rate.")] = 20.0,
+    peers: Annotated[bool, typer.Option(help="Also other load generators that are installed.")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Measure how punctually requests are sent and what each costs, beside a bare socket and other tools."""
+    from testbed.bench_loadgen import DEFAULT_RATES_PER_S, TARGETS, bench_loadgen
+
+    with TerminalProgress(progress_console, "starting") as progress:
+        benchmark = bench_loadgen(rate or DEFAULT_RATES_PER_S, duration_s, progress.stage, with_peers=peers)
+    if as_json:
+        print(json.dumps(benchmark.as_json(), indent=2))
+        return
+    columns = ("client", "planned/s", "achieved/s", "lag p50 ms", "lag p99 ms", "CV plan", "CV seen", "CPU ms/request")
+    table = Table(
+        *columns, title="20 chunks a request, first token after 50 ms, then every 10 ms", title_justify="left"
+    )
+    for row in benchmark.figures:
+        rates, lags = (row.planned_per_s, row.achieved_per_s), (row.lag_p50_ms, row.lag_p99_ms)
+        values = (*rates, *lags, row.planned_cv, row.arrived_cv, row.cpu_ms_per_request)
+        table.add_row(row.client, *("-" if value is None else f"{value:.2f}" for value in values))
+    console.print(table)
+    if benchmark.has_targets:
+        console.print(_table("load generator", TARGETS, benchmark, has_targets=True))
+    console.print(benchmark.conclusion(), soft_wrap=True)
+
+
 @bench_app.command("burstgpt-model")
 def burstgpt_model_command(
     counts: Annotated[
