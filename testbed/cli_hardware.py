@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from loadgen.errors import InputError
+from testbed.cli_validate import validate_emulated, validate_vllm
 
 if TYPE_CHECKING:
     from autoscaler.simulator.cost_model import HardwareFile
@@ -58,9 +59,29 @@ def hardware_command(as_json: AsJson = False) -> None:
 
 def validate_command(
     data: Annotated[Path | None, typer.Option(help="Folder with the measured tables and runs.")] = None,
+    vllm: Annotated[bool, typer.Option("--vllm", help="Instead: real vLLM here, 4 minutes.")] = False,
+    emulated: Annotated[bool, typer.Option("--emulated", help="Instead: the emulated engine, in real time.")] = False,
+    minutes: Annotated[float, typer.Option(min=0.1, help="With --emulated: how long.")] = 10.0,
+    trace: Annotated[Path | None, typer.Option(help="With --emulated: a trace or a workload model.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Predict measured vLLM runs from kernel tables alone, and print how far off that is. Takes a minute."""
+    """Predict measured vLLM runs from kernel tables alone, and print how far off that is. Takes a minute.
+
+    With --vllm: start vLLM on this machine, fit a profile on one load and predict another. With --emulated: play
+    a trace on the emulated engine in real time and simulate the same.
+    """
+    if vllm and emulated:
+        raise InputError("validate: give --vllm or --emulated, one at a time: both measure time on this machine")
+    if vllm:
+        validate_vllm(as_json)
+    elif emulated:
+        validate_emulated(minutes, trace, as_json)
+    else:
+        _validate_tables(data, as_json)
+
+
+def _validate_tables(data: Path | None, as_json: bool) -> None:
+    """The checks by public tables and runs."""
     from autoscaler.profile_fit.profile_file import mixed_ratios
     from testbed.validate_requests import check_requests
     from testbed.validate_silicon import check_silicon, errors_otherwise

@@ -8,11 +8,25 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from autoscaler.simulator.engine_replay import ReplayTimes
+from autoscaler.interface import HardwareProfile
+from autoscaler.simulator.engine_replay import ReplayTimes, replay_arrivals
 from loadgen.errors import InputError
 
 # generate(prompt tokens, output tokens) yields how many tokens there are, each time that some came.
 Generate = Callable[[int, int], AsyncIterator[int]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OfferedLoad:
+    """Requests with the times at which they are sent, ascending, from 0; every array [requests]."""
+
+    arrival_s: NDArray[np.float64]
+    prompt_tokens: NDArray[np.int64]
+    output_tokens: NDArray[np.int64]
+
+    def replayed(self, hardware: HardwareProfile) -> ReplayTimes:
+        """The same on the engine kernel, in no time."""
+        return replay_arrivals(hardware, self.arrival_s, self.prompt_tokens, self.output_tokens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +66,7 @@ async def time_request(
     return TokenTimes(sent_s, came)
 
 
-async def send_at_times(
-    generate: Generate,
-    arrival_s: NDArray[np.float64],
-    prompt_tokens: NDArray[np.int64],
-    output_tokens: NDArray[np.int64],
-) -> ReplayTimes:
+async def send_at_times(generate: Generate, load: OfferedLoad) -> ReplayTimes:
     """Send each request at its time from now, whatever became of those before it; seconds from now.
 
     Times count from when a request was to be sent, so that a late client cannot hide what it did.
@@ -68,10 +77,11 @@ async def send_at_times(
         await asyncio.sleep(start_s + at_s - time.monotonic())
         return await time_request(generate, prompt, output)
 
-    requests = zip(arrival_s.tolist(), prompt_tokens.tolist(), output_tokens.tolist(), strict=True)
+    columns = (load.arrival_s, load.prompt_tokens, load.output_tokens)
+    requests = zip(*(column.tolist() for column in columns), strict=True)
     done = await asyncio.gather(*(send(*request) for request in requests))
     return ReplayTimes(
-        arrival_s,
+        load.arrival_s,
         np.array([times.first_s - start_s for times in done]),
         np.array([times.finished_s - start_s for times in done]),
     )

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +17,9 @@ from autoscaler.profile_fit.fit import MIXED, PURE, predicted_steps
 from autoscaler.profile_fit.measured_profile import MeasuredEngine, measured_hardware
 from autoscaler.profile_fit.step_log import StepLog, measured_steps, read_step_log
 from autoscaler.simulator.cost_model import HardwareFile
-from autoscaler.simulator.engine_replay import ReplayTimes, replay_arrivals
+from autoscaler.simulator.engine_replay import ReplayTimes
 from testbed.designed_load import PieceTimes, drive_round
-from testbed.engine_load import send_at_times
+from testbed.engine_load import OfferedLoad, send_at_times
 from testbed.measure_engine import plan_rounds
 from testbed.tiny_model import ModelSize, make_tiny_model
 
@@ -53,15 +53,6 @@ CPU_ENVIRONMENT = {
 }
 OFFERED_FRACTION = 0.4  # of what the engine carries with full batches
 PLANNED_REQUESTS = 1000
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class OfferedLoad:
-    """Requests with their times, ascending."""
-
-    arrival_s: NDArray[np.float64]
-    prompt_tokens: NDArray[np.int64]
-    output_tokens: NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +99,10 @@ class VllmCheck:
         """The median over the repeats."""
         return _medians([repeat.errors_percent for repeat in self.repeats])
 
+    def median_s(self, side: Literal["measured", "predicted"]) -> dict[str, dict[str, float]]:
+        """The median over the repeats of what was measured, or predicted."""
+        return _medians([repeat.measured_s if side == "measured" else repeat.predicted_s for repeat in self.repeats])
+
     @property
     def spread_percent(self) -> dict[str, dict[str, float]]:
         """How far the same load's repeats lie apart, most less least over the median: no prediction can be closer."""
@@ -135,6 +130,8 @@ class VllmCheck:
             "held_out_requests": self.requests,
             "held_out_s": self.held_out_s,
             "outside_steps_s": self.outside_steps_s,
+            "measured_s": self.median_s("measured"),
+            "predicted_s": self.median_s("predicted"),
             "errors_percent": self.errors_percent,
             "spread_percent": self.spread_percent,
             "target_percent": TARGET_PERCENT,
@@ -183,7 +180,7 @@ async def _check(folder: Path, repeats: int, round_s: float, held_out_s: float, 
         load = held_out_load(_fit(read_step_log(path), fit_spans).profile(), held_out_s, rng)
         for _ in range(repeats):
             began_s = time.monotonic()
-            measured.append(await send_at_times(generate, load.arrival_s, load.prompt_tokens, load.output_tokens))
+            measured.append(await send_at_times(generate, load))
             held_spans.append((began_s, time.monotonic()))
             await drive_fit_round()
     log = read_step_log(path)
@@ -204,7 +201,7 @@ def held_out_load(hardware: HardwareProfile, seconds: float, rng: np.random.Gene
     gaps = rng.gamma(0.5, size=PLANNED_REQUESTS)
     prompts = np.clip(rng.lognormal(5.0, 0.8, PLANNED_REQUESTS), 16, 900).astype(np.int64)
     outputs = np.clip(rng.geometric(1 / 24, PLANNED_REQUESTS), 2, 96).astype(np.int64)
-    at_once_s = replay_arrivals(hardware, np.zeros(PLANNED_REQUESTS), prompts, outputs).finished_s.max()
+    at_once_s = OfferedLoad(np.zeros(PLANNED_REQUESTS), prompts, outputs).replayed(hardware).finished_s.max()
     requests = int(np.clip(OFFERED_FRACTION * seconds / at_once_s * PLANNED_REQUESTS, 10, PLANNED_REQUESTS))
     arrival_s = np.cumsum(gaps[:requests])
     return OfferedLoad(seconds / arrival_s[-1] * arrival_s, prompts[:requests], outputs[:requests])
@@ -237,8 +234,7 @@ def _repeat(
     disturbance = float(fitted.duration_s.sum() / predicted_steps(fitted, coefficients).sum())
     held_out = measured_steps(log.between([span])).table
     predicted_s = disturbance * predicted_steps(held_out, coefficients)
-    hardware = stretched(profile.profile(), disturbance)
-    replayed = replay_arrivals(hardware, load.arrival_s, load.prompt_tokens, load.output_tokens)
+    replayed = load.replayed(stretched(profile.profile(), disturbance))
     return Repeat(
         disturbance,
         _latencies(times, load.output_tokens),
