@@ -7,8 +7,9 @@ import numpy as np
 
 from autoscaler.simulator.cost_model import load_hardware
 from autoscaler.simulator.fleet_config import FleetConfig
+from autoscaler.simulator.fleet_run import SimulationResult
 from autoscaler.simulator.quiet_ticks import has_compiled_rule
-from autoscaler.simulator.run import SimulationResult, simulate
+from autoscaler.simulator.run import simulate
 from autoscaler.simulator.snapshots import ForecastSettings
 from loadgen.records import write_records
 from loadgen.trace import Trace

@@ -159,6 +159,16 @@ class Fleet:
         return self._metrics_were_lost or bool(self._rows.rows_in(FAILED))
 
     @property
+    def present_replicas(self) -> int:
+        """Replicas that start or are ready, also one that died where that is not known yet."""
+        return len(self._rows.rows_in(STARTING, READY, FAILED))
+
+    @property
+    def draining_replicas(self) -> int:
+        """Replicas that leave."""
+        return len(self._rows.rows_in(DRAINING))
+
+    @property
     def pool_members(self) -> list[PoolMember]:
         """The replicas that are or were in the warm pool."""
         return self._starts.members

@@ -21,8 +21,9 @@ from autoscaler.simulator.faults import (
 )
 from autoscaler.simulator.fleet import Fleet
 from autoscaler.simulator.fleet_config import FleetConfig
+from autoscaler.simulator.fleet_run import SimulationResult
 from autoscaler.simulator.fleet_state import Fate
-from autoscaler.simulator.run import SimulationResult, simulate
+from autoscaler.simulator.run import simulate
 from autoscaler.simulator.snapshots import ForecastSettings
 from loadgen.trace import Trace, make_trace
 

@@ -12,7 +12,8 @@ from autoscaler.policies.forecast_quantile import is_fallback
 from autoscaler.policies.stabilized import Stabilized
 from autoscaler.simulator.cost_model import load_hardware
 from autoscaler.simulator.fleet_config import FleetConfig
-from autoscaler.simulator.run import SimulationResult, simulate
+from autoscaler.simulator.fleet_run import SimulationResult
+from autoscaler.simulator.run import simulate
 from autoscaler.simulator.snapshots import ForecastSettings
 from loadgen.metrics import summarise_records
 from loadgen.trace import Service, Trace, make_trace

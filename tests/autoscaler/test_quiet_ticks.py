@@ -22,7 +22,8 @@ from autoscaler.interface import (
 )
 from autoscaler.policies.ray_default import RayDefault
 from autoscaler.simulator.fleet_config import FleetConfig
-from autoscaler.simulator.run import SimulationResult, simulate
+from autoscaler.simulator.fleet_run import SimulationResult
+from autoscaler.simulator.run import simulate
 from loadgen.trace import Trace, make_trace
 
 HARDWARE = replace(TOKENS_AND_SEQUENCES, mixed_sequence_s=0.0002, mixed_kv_token_s=0.00001)

@@ -21,7 +21,8 @@ from autoscaler.interface import (
 )
 from autoscaler.simulator.fleet import Fleet
 from autoscaler.simulator.fleet_config import FleetConfig
-from autoscaler.simulator.run import SimulationResult, run_fleet, simulate
+from autoscaler.simulator.fleet_run import FleetRun, SimulationResult
+from autoscaler.simulator.run import run_fleet, simulate
 from autoscaler.simulator.snapshots import ArrivalCounts, ForecastFeed, ForecastSettings
 from forecasting.interface import Forecast
 from loadgen.records import ENCODED_RECORD_SCHEMA, Cause, Status
@@ -234,7 +235,7 @@ def test_forecasts_are_made_anew_when_a_bin_is_complete_and_know_nothing_of_the_
     trace = poisson_trace(30.0, requests_per_s=4.0)
     policy, memories = Scripted(lambda _: 2), {label: Memory(5.0) for label in SERVICES}
     feed = ForecastFeed(memories, ArrivalCounts(trace, SERVICES, 5.0), horizon_s=12.0)
-    run_fleet(trace, policy, Fleet(trace, FLEET, np.random.default_rng(0)), FLEET, feed)
+    run_fleet(FleetRun(trace, policy, Fleet(trace, FLEET, np.random.default_rng(0)), FLEET, feed))
     conversations_s = trace.arrival_s[trace.service == 0]
     for cluster in policy.seen:
         if cluster.now_s < 5.0:
