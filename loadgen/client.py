@@ -98,7 +98,9 @@ class Exchange:
         self._keeps_chunk_offsets = keeps_chunk_offsets
         self._received = Received(request, StreamedAnswer())
         self._due_s = self._received.due_s
-        self._pieces: list[tuple[float, bytes]] = []
+        self._monotonic_s = clock.monotonic_s
+        self._due_monotonic_s = clock.start_monotonic_s + self._due_s
+        self._pieces: list[tuple[float, bytes]] = []  # with instants of the monotonic clock: the run's costs a call
         self._unread_bytes = 0
         self._finish: _Finish | None = None
         self._ended_s = 0.0
@@ -120,15 +122,17 @@ class Exchange:
         """Note the status and the headers."""
         self._received.head = head
 
-    def body_received(self, content: bytes) -> None:
+    def body_received(self, content: bytes, *, is_last: bool) -> None:
         """Stamp and keep a piece of the body."""
-        now_s = self._clock.now_s()
-        self._pieces.append((now_s, content))
+        instant_s = self._monotonic_s()
+        self._pieces.append((instant_s, content))
         self._unread_bytes += len(content)
-        if self._unread_bytes > _UNREAD_BYTES or now_s > self._due_s:
-            self._look(now_s)
+        if is_last:
+            return
+        if self._unread_bytes > _UNREAD_BYTES or instant_s > self._due_monotonic_s:
+            self._look(self._clock.now_s())
         elif _DONE in content:
-            self._wait_until(now_s + _BODY_END_S)
+            self._wait_until(self._clock.now_s() + _BODY_END_S)
 
     def ended(self, failure: str | None) -> None:
         """The connection's last word."""
@@ -237,9 +241,10 @@ class Exchange:
             error_body = self._received.error_body + b"".join(content for _, content in pieces)
             self._received.error_body = error_body[:_ERROR_BODY_BYTES]
             return
+        start_s = self._clock.start_monotonic_s
         try:
-            for now_s, content in pieces:
-                self._received.answer.feed(content, now_s)
+            for instant_s, content in pieces:
+                self._received.answer.feed(content, instant_s - start_s)
         except EndlessEvent:
             self._failure = "an event of the stream has no end"
 

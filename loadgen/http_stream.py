@@ -24,8 +24,8 @@ class Reader(Protocol):
         """The answer has begun."""
         ...
 
-    def body_received(self, content: bytes) -> None:
-        """These bytes of the body have just arrived."""
+    def body_received(self, content: bytes, *, is_last: bool) -> None:
+        """These bytes of the body have just arrived; `is_last` = `ended` follows at once."""
         ...
 
     def ended(self, failure: str | None) -> None:
@@ -221,7 +221,7 @@ class _Connection(asyncio.Protocol):
             self._end(str(problem))
             return
         if content:
-            reader.body_received(content)
+            reader.body_received(content, is_last=body.is_whole)
         if body.is_whole and self._reader is reader:  # it may have ended the call meanwhile
             self._keeps_alive = self._keeps_alive and not body.has_excess
             self._end(None)
