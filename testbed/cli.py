@@ -140,6 +140,7 @@ def load_command(
     api_key_env: Annotated[str | None, typer.Option(help="Environment variable that holds the API key.")] = None,
     prompts: Annotated[Path | None, typer.Option(help="Texts to send: a file of conversations, as ShareGPT's.")] = None,
     tokenizer: Annotated[str | None, typer.Option(help="The served model's: its folder or hub name.")] = None,
+    self_test: Annotated[bool, typer.Option(help="First measure what this client can send in time.")] = True,
 ) -> None:
     """Replay a trace, open loop, against any OpenAI-compatible server."""
     from loadgen.prompts.source import PromptSettings
@@ -159,7 +160,17 @@ def load_command(
     selection = with_options(Selection(), options)
     texts = PromptSettings(source=prompts or "synthetic", tokenizer=tokenizer).from_folder(Path())
     settings = LoadSettings(
-        url, model, deadline_s, ttft_s, tpot_s, selection, texts, actors=actors, seed=seed, api_key_env=api_key_env
+        url,
+        model,
+        deadline_s,
+        ttft_s,
+        tpot_s,
+        selection,
+        texts,
+        actors=actors,
+        seed=seed,
+        api_key_env=api_key_env,
+        self_test=self_test,
     )
     with TerminalProgress(console, "reading the trace") as progress:
         folder = load_server(traffic, settings, out, progress)

@@ -10,6 +10,7 @@ from loadgen.formats.detect import read_trace
 from loadgen.prompts.source import PromptSettings, open_prompts
 from loadgen.replay import ReplayProgress, replay
 from loadgen.selection import Selection, select
+from loadgen.self_test import measure_honest_rate, peak_per_s
 from loadgen.shipped_workloads import find_workload, is_workload
 from loadgen.target import Target, probe
 from loadgen.trace import SERVICE_LABELS, Trace
@@ -37,6 +38,7 @@ class LoadSettings:
     actors: int
     seed: int
     api_key_env: str | None
+    self_test: bool = True
 
 
 def load_server(traffic: Path, settings: LoadSettings, out: Path, progress: TerminalProgress) -> Path:
@@ -52,7 +54,17 @@ def load_server(traffic: Path, settings: LoadSettings, out: Path, progress: Term
     prompts = open_prompts(settings.prompts, progress.update)
     folder = create_results_folder(out)
     write_config(folder, _config(traffic, settings))
-    write_environment(folder, describe_environment(kind="load", seed=settings.seed, trace=describe_trace(trace)))
+    environment = describe_environment(kind="load", seed=settings.seed, trace=describe_trace(trace))
+    problems: list[str] = []
+    if settings.self_test:
+        progress.stage("measuring this client against a null server")
+        peak = peak_per_s(trace.arrival_s)
+        honest = measure_honest_rate(settings.actors, needed_per_s=peak)
+        warning = honest.warning(peak)
+        problems += [warning] if warning else []
+        progress.say(warning or honest.sentence())
+        environment["client"] = {**honest.as_json(), "plan_peak_per_s": peak}
+    write_environment(folder, environment)
 
     def show(state: ReplayProgress) -> None:
         progress.update(min(max(state.now_s, 0.0), trace.duration_s), trace.duration_s, replay_figures(state))
@@ -73,7 +85,9 @@ def load_server(traffic: Path, settings: LoadSettings, out: Path, progress: Term
         )
     store_replay(folder, outcome)
     conclude_run(
-        folder, cut_short="interrupted" if outcome.is_interrupted else None, problems=list(outcome.lost_actors)
+        folder,
+        cut_short="interrupted" if outcome.is_interrupted else None,
+        problems=[*problems, *outcome.lost_actors],
     )
     return folder
 

@@ -55,6 +55,10 @@ class TerminalProgress:
         self._bar.reset(self._task, description=stage, total=None, figures="")
         self._announce()
 
+    def say(self, line: str) -> None:
+        """Print a line that stays."""
+        self._console.print(line, soft_wrap=True)
+
     def update(self, done: float, total: float, figures: str = "") -> None:
         """Show that `done` of `total` is done, with a short line of figures."""
         self._bar.update(self._task, completed=done, total=total, figures=figures)

@@ -1,0 +1,104 @@
+"""What this client can honestly send: it is measured against a null server before it measures anybody else."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loadgen.null_run import run_against_null_server
+
+LAG_LIMIT_S = 0.010
+_LOWEST_PER_S = 100.0
+_HIGHEST_PER_S = 3000.0
+_FACTOR = 1.5
+# Answers take 0.24 s: in the second half of a step as many are on their way as the rate asks for.
+_STEP_S = 0.5
+# A peak that lasts shorter than this is no matter for a client: it is sent a little later.
+_PEAK_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class HonestRate:
+    """How fast this client can send before it is late itself.
+
+    Attributes:
+        per_s: the highest rate tried at which, and below which, the lag p99 stayed within the limit; 0 = none.
+        is_highest_tried: the client may be able to do more.
+        lag_limit_s: the limit.
+        actors: the processes that shared the work.
+        lag_p99_s: by rate tried, as the server saw it; infinite where requests did not arrive.
+    """
+
+    per_s: float
+    is_highest_tried: bool
+    lag_limit_s: float
+    actors: int
+    lag_p99_s: dict[float, float]
+
+    def as_json(self) -> dict[str, Any]:
+        """The figures by name; a lag that is infinite is null."""
+        lags_s = {f"{rate:g}": lag_s if np.isfinite(lag_s) else None for rate, lag_s in self.lag_p99_s.items()}
+        return {**asdict(self), "lag_p99_s": lags_s}
+
+    def sentence(self) -> str:
+        """The same for a person."""
+        processes = "1 process" if self.actors == 1 else f"{self.actors} processes"
+        limit = f"lag p99 within {1e3 * self.lag_limit_s:g} ms, {processes}, 20 chunks a request"
+        if not self.per_s:
+            return f"this client is late even at {min(self.lag_p99_s):g} requests/s ({limit})"
+        more = "at least " if self.is_highest_tried else ""
+        return f"this client sends {more}{self.per_s:g} requests/s in time ({limit})"
+
+    def warning(self, peak_per_s: float) -> str | None:
+        """What to say of a plan with such a peak; None = nothing."""
+        if peak_per_s <= self.per_s:
+            return None
+        return (
+            f"the plan's peak of {peak_per_s:.0f} requests/s is more than this client can send in time "
+            f"({self.per_s:g}/s): figures of such seconds may be its own; take more actors or a quieter machine"
+        )
+
+
+def measure_honest_rate(actors: int, needed_per_s: float) -> HonestRate:
+    """Send ever faster to a null server until twice the rate that is needed; takes a second or a few.
+
+    Rates grow by half from step to step; within a step arrivals are as random as in a Poisson process.
+    """
+    highest_per_s = min(_HIGHEST_PER_S, max(2 * needed_per_s, 4 * _LOWEST_PER_S))
+    steps = int(np.ceil(np.log(highest_per_s / _LOWEST_PER_S) / np.log(_FACTOR))) + 1
+    rates_per_s = [float(round(_LOWEST_PER_S * _FACTOR**step)) for step in range(steps)]
+    planned_s = _ramp(rates_per_s)
+    lag_s = run_against_null_server(planned_s.tolist(), actors).lag_s
+    return judge_ramp(rates_per_s, planned_s, lag_s, actors)
+
+
+def judge_ramp(
+    rates_per_s: list[float], planned_s: NDArray[np.float64], lag_s: NDArray[np.float64], actors: int
+) -> HonestRate:
+    """The honest rate, from the lag (f64[n]) of each request of a ramp; the second half of each step counts."""
+    lag_p99_s: dict[float, float] = {}
+    honest_per_s, is_late = 0.0, False
+    for step, rate_per_s in enumerate(rates_per_s):
+        counts = (planned_s >= (step + 0.5) * _STEP_S) & (planned_s < (step + 1) * _STEP_S)
+        # An interpolated quantile of a finite and an infinite value would be NaN.
+        lag_p99_s[rate_per_s] = float(np.quantile(lag_s[counts], 0.99, method="higher")) if counts.any() else 0.0
+        is_late = is_late or lag_p99_s[rate_per_s] > LAG_LIMIT_S
+        honest_per_s = honest_per_s if is_late else rate_per_s
+    return HonestRate(honest_per_s, not is_late, LAG_LIMIT_S, actors, lag_p99_s)
+
+
+def peak_per_s(arrival_s: NDArray[np.float64]) -> float:
+    """The most requests within any second of a plan (f64[n], in order)."""
+    within = np.searchsorted(arrival_s, arrival_s + _PEAK_S, side="left") - np.arange(len(arrival_s))
+    return float(within.max(initial=0)) / _PEAK_S
+
+
+def _ramp(rates_per_s: list[float]) -> NDArray[np.float64]:
+    """Arrivals of one step for each rate."""
+    rng = np.random.default_rng(0)
+    steps = []
+    for step, rate_per_s in enumerate(rates_per_s):
+        instants_s = rng.uniform(step * _STEP_S, (step + 1) * _STEP_S, round(rate_per_s * _STEP_S))
+        steps.append(np.sort(instants_s))
+    return np.concatenate(steps)
