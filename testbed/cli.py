@@ -75,8 +75,11 @@ def simulate_command(
     serve: ServeFile = None,
 ) -> None:
     """Run an experiment in the fleet simulator: no GPU, no server, months in minutes."""
-    from testbed.config import Overrides, load_experiment
+    from loadgen.strict_config import read_yaml
+    from testbed.config import Overrides, has_models, load_experiment
+    from testbed.models_config import load_models_experiment
     from testbed.simulate import simulate_experiment
+    from testbed.simulate_models import simulate_models
 
     selection = {"limit_s": limit_s, "rate_factor": rate_factor, "speed": speed}
     overrides = Overrides(
@@ -88,9 +91,14 @@ def simulate_command(
         replicas=replicas,
         seed=seed,
     )
-    resolved = load_experiment(experiment, overrides)
-    with TerminalProgress(console, "simulating") as progress:
-        folder = simulate_experiment(resolved, out, progress.update)
+    if has_models(read_yaml(experiment)):
+        models = load_models_experiment(experiment, overrides)
+        with TerminalProgress(console, "simulating") as progress:
+            folder = simulate_models(models, out, progress.update)
+    else:
+        resolved = load_experiment(experiment, overrides)
+        with TerminalProgress(console, "simulating") as progress:
+            folder = simulate_experiment(resolved, out, progress.update)
     _show(folder)
 
 

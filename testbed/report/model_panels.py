@@ -89,7 +89,9 @@ def model_table(facts: RunFacts) -> tuple[tuple[str, ...], list[Row]]:
 def describe_budget(gpus: Mapping[str, float]) -> str:
     """What became of the shared GPUs, in a sentence."""
     waited = gpus["waited_gpu_hours"]
-    lacked = f"{quantity(waited)} GPU-hours were asked for in vain" if waited > 0 else "nobody had to wait for one"
+    lacked = (
+        f"{quantity(waited)} GPU-hours were asked for and not there" if waited > 0 else "nobody had to wait for one"
+    )
     return (
         f"Of {gpus['gpu_budget']:g} GPUs, {quantity(gpus['mean_held_gpus'])} were held on average and "
         f"{gpus['peak_held_gpus']:g} at most; for {percent(gpus['full_fraction'])} of the time there was no room for "
