@@ -172,6 +172,8 @@ class HardwareProfile:
 
     Attributes:
         source: where the coefficients come from, and their fit error.
+        kv_token_bytes: KV of one token on each card; None = not told.
+        host_link_bytes_per_s: at which each card copies KV to host memory and back; None = not told.
     """
 
     name: str
@@ -191,3 +193,5 @@ class HardwareProfile:
     max_sequences: int
     max_batched_tokens: int
     max_model_tokens: int
+    kv_token_bytes: int | None = None
+    host_link_bytes_per_s: float | None = None

@@ -4,7 +4,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from pydantic import NonNegativeFloat, PositiveInt, model_validator
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 from autoscaler.interface import HardwareProfile
 from loadgen.errors import InputError
@@ -15,7 +15,11 @@ HARDWARE_FOLDER = Path(__file__).parents[2] / "configs" / "hardware"
 
 
 class StepCosts(NamedTuple):
-    """The coefficients of a profile as compiled code takes them; names and units are those of `HardwareProfile`."""
+    """The coefficients of a profile as compiled code takes them; names and units are those of `HardwareProfile`.
+
+    Attributes:
+        block_copy_s: to copy a KV block to host memory or back.
+    """
 
     fixed_s: float
     memory_s: float
@@ -27,11 +31,20 @@ class StepCosts(NamedTuple):
     mixed_sequence_s: float
     mixed_kv_token_s: float
     host_s: float
+    block_copy_s: float = 0.0
 
 
 def step_costs(hardware: HardwareProfile) -> StepCosts:
-    """The step-time coefficients of `hardware`."""
-    return StepCosts(*(float(getattr(hardware, name)) for name in StepCosts._fields))
+    """The step-time coefficients of `hardware`; copies take no time where the profile does not say what they take.
+
+    The cards of a replica copy at the same time, each its own part of a block. Worked example: 16 tokens of 819,200
+    bytes at 25.2 GB/s take 0.52 ms.
+    """
+    block_copy_s = 0.0
+    if hardware.kv_token_bytes is not None and hardware.host_link_bytes_per_s is not None:
+        block_copy_s = hardware.block_tokens * hardware.kv_token_bytes / hardware.host_link_bytes_per_s
+    coefficients = {name: float(getattr(hardware, name)) for name in StepCosts._fields if name != "block_copy_s"}
+    return StepCosts(**coefficients, block_copy_s=block_copy_s)
 
 
 def step_seconds(
@@ -120,6 +133,8 @@ class HardwareFile(HardwareNotes):
     max_sequences: PositiveInt
     max_batched_tokens: PositiveInt
     max_model_tokens: PositiveInt
+    kv_token_bytes: PositiveInt | None = None
+    host_link_bytes_per_s: PositiveFloat | None = None
 
     def profile(self) -> HardwareProfile:
         """The part that the engine works with."""

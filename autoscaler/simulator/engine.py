@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from autoscaler.interface import HardwareProfile
 from autoscaler.simulator.cost_model import step_costs
 from autoscaler.simulator.engine_kernel import add_request, begin_step, complete_step, remove_request
-from autoscaler.simulator.engine_state import add_slots, check_engine, empty_engine, engine_limits
+from autoscaler.simulator.engine_options import EngineOptions
+from autoscaler.simulator.engine_state import VLLM_DEFAULTS, add_slots, check_engine, empty_engine, engine_limits
 from autoscaler.simulator.prefix_cache import PromptTexts
 from loadgen.errors import InputError
 
@@ -18,7 +19,7 @@ class EngineStep:
         duration_s: how long it takes; its tokens are there at its end.
         tokens: (request, output tokens it now has) of each request that got a token.
         finished: requests that have all of their tokens now.
-        preempted: requests that lost their KV blocks and wait again, the latest first.
+        preempted: requests that lost their KV blocks and wait again, that which was admitted last first.
     """
 
     duration_s: float
@@ -36,9 +37,13 @@ class EngineStepper:
     """
 
     def __init__(
-        self, hardware: HardwareProfile, capacity_requests: int = 256, texts: PromptTexts | None = None
+        self,
+        hardware: HardwareProfile,
+        capacity_requests: int = 256,
+        texts: PromptTexts | None = None,
+        options: EngineOptions = VLLM_DEFAULTS,
     ) -> None:
-        self._limits = engine_limits(hardware)
+        self._limits = engine_limits(hardware, options)
         self._costs = step_costs(hardware)
         self._engine = empty_engine(capacity_requests, self._limits, texts)
         self._slots: dict[int, int] = {}
@@ -68,8 +73,11 @@ class EngineStepper:
         """Tokens of admitted requests that were in the prefix cache, since the engine began."""
         return self._engine.state.found_tokens
 
-    def add(self, request: int, prompt_tokens: int, output_tokens: int) -> None:
+    def add(self, request: int, prompt_tokens: int, output_tokens: int, rank: float = 0.0) -> None:
         """Queue a request under the caller's number; it gets exactly `output_tokens` tokens (at least 1).
+
+        Args:
+            rank: the lowest goes first, equals by arrival (`EngineOptions.rank`).
 
         Raises:
             InputError: it could never end: longer than the model's context or than the whole KV cache.
@@ -84,7 +92,7 @@ class EngineStepper:
             )
         if len(self._slots) == len(self._engine.slots):
             add_slots(self._engine, len(self._slots))
-        self._slots[request] = add_request(self._engine, request, prompt_tokens, output_tokens)
+        self._slots[request] = add_request(self._engine, request, prompt_tokens, output_tokens, rank)
 
     def cancel(self, request: int) -> None:
         """Drop a request and free its KV blocks; nothing happens where it has ended already."""
@@ -94,10 +102,12 @@ class EngineStepper:
 
     def step(self) -> EngineStep | None:
         """Do the next step; None where there is nothing to do."""
+        before = self._running_requests()
         duration_s = begin_step(self._engine, self._limits, self._costs)
         if duration_s == 0.0:
             return None
-        preempted = self._preempted()
+        after = self._running_requests() if self._engine.state.step_preempted > 0 else before
+        preempted = [request for request in reversed(before) if request not in after]
         complete_step(self._engine)
         tokens, finished = self._delivered()
         return EngineStep(duration_s, tokens, finished, preempted)
@@ -107,11 +117,9 @@ class EngineStepper:
         check_engine(self._engine, self._limits)
         assert len(self._slots) == self.running + self.waiting, "each request is running or waiting"
 
-    def _preempted(self) -> list[int]:
-        """Those that the step under way preempted: they stand at the front of the queue."""
-        state, ring = self._engine.state, self._engine.waiting_slots
-        places = [(state.waiting_head + place) % len(ring) for place in range(state.step_preempted)]
-        return [self._engine.slots[ring[place]].request for place in reversed(places)]
+    def _running_requests(self) -> list[int]:
+        """In order of admission."""
+        return [self._engine.slots[index].request for index in self._engine.running_slots[: self.running]]
 
     def _delivered(self) -> tuple[list[tuple[int, int]], list[int]]:
         """(request, tokens it has) of those that the last step gave a token, and those that it ended."""

@@ -2,22 +2,28 @@
 
 One scheduler for both phases, as in vLLM V1: a request needs as many tokens computed as it has; a prompt is many at
 once, a decode is one. Each step shares one budget of tokens: running requests first, in order of admission, then the
-queue. KV blocks are taken as tokens are scheduled; where they run out, the request admitted last gives up all of its
-blocks, goes to the front of the queue and is computed anew, its produced tokens as if they were prompt.
+queue. KV blocks are taken as tokens are scheduled; where they run out, the request that goes after all others
+(`engine_queue`; by default the one admitted last) gives up all of its blocks, goes back to the queue and is computed
+anew, its produced tokens as if they were prompt. Where there is room in host memory, its blocks are copied there
+instead, and back when it is admitted again; the step then takes longer by the time of the copies.
 A request is admitted only where blocks for all of its known tokens are free, not just for its first chunk, and none
-is in a step that preempted one.
+is in a step that preempted one. A schedule in which nobody gets tokens, since the first of the running requests gave up
+its own blocks, is no step: the next one follows at once.
 
 The functions run as they stand on Python objects, which makes a live replica light, and compiled on arrays in the
 fleet simulator; the arithmetic is the same to the last bit.
 
 Source: vllm 0.29.0, v1/core/sched/scheduler.py (Scheduler.schedule), v1/core/kv_cache_manager.py (allocate_slots,
-full_sequence_must_fit), config/scheduler.py (scheduler_reserve_full_isl = True, watermark = 0).
+full_sequence_must_fit, watermark_blocks), config/scheduler.py (scheduler_reserve_full_isl = True, watermark = 0).
 tests/autoscaler/test_engine_vllm.py holds the schedule against that scheduler itself, step by step.
-Left out: priorities, speculative decoding, asynchronous scheduling (it hides host time).
+Left out: speculative decoding, asynchronous scheduling (it hides host time).
+Swapping is that of vllm 0.6.0, core/scheduler.py (_preempt_by_swap, _schedule_swapped) with PreemptionMode.SWAP; V1 has
+it no more. There a full host memory ends the engine, here requests then lose their KV.
 """
 
 from autoscaler.simulator.cost_model import StepCosts, step_seconds
-from autoscaler.simulator.engine_state import Engine, EngineLimits
+from autoscaler.simulator.engine_queue import first_to_preempt, join_queue, leave_queue, leave_running, rejoin_queue
+from autoscaler.simulator.engine_state import Engine, EngineLimits, Slot
 from autoscaler.simulator.prefix_cache_kernel import find_computed, hold_computed, let_go, take_blocks
 
 
@@ -26,8 +32,8 @@ def blocks_for(tokens: int, block_tokens: int) -> int:
     return (tokens + block_tokens - 1) // block_tokens
 
 
-def add_request(engine: Engine, request: int, prompt_tokens: int, output_tokens: int) -> int:
-    """Put a request at the end of the queue; a spare slot must be there. Returns its slot."""
+def add_request(engine: Engine, request: int, prompt_tokens: int, output_tokens: int, rank: float = 0.0) -> int:
+    """Queue a request behind those of its rank and better ones; a spare slot must be there. Returns its slot."""
     state = engine.state
     state.spare -= 1
     index = engine.spare_slots[state.spare]
@@ -40,8 +46,11 @@ def add_request(engine: Engine, request: int, prompt_tokens: int, output_tokens:
     slot.prefill_tokens = 0
     slot.scheduled_tokens = 0
     slot.blocks = 0
-    engine.waiting_slots[(state.waiting_head + state.waiting) % len(engine.waiting_slots)] = index
-    state.waiting += 1
+    slot.swapped_blocks = 0
+    slot.rank = rank
+    slot.arrival = state.arrivals
+    state.arrivals += 1
+    join_queue(engine, index)
     return int(index)
 
 
@@ -50,7 +59,9 @@ def release(engine: Engine, index: int) -> None:
     state = engine.state
     slot = engine.slots[index]
     state.free_blocks += let_go(engine.cache, slot, index)
+    state.free_swap_blocks += slot.swapped_blocks
     slot.blocks = 0
+    slot.swapped_blocks = 0
     slot.scheduled_tokens = 0
     engine.spare_slots[state.spare] = index
     state.spare += 1
@@ -58,41 +69,50 @@ def release(engine: Engine, index: int) -> None:
 
 def remove_request(engine: Engine, index: int) -> None:
     """Take the request in slot `index` out, running or waiting; its blocks are free at once."""
-    state = engine.state
     if engine.slots[index].blocks > 0:
         position = 0
         while engine.running_slots[position] != index:
             position += 1
-        state.running -= 1
-        for later in range(position, state.running):
-            engine.running_slots[later] = engine.running_slots[later + 1]
+        leave_running(engine, position)
     else:
-        ring = len(engine.waiting_slots)
-        position = 0
-        while engine.waiting_slots[(state.waiting_head + position) % ring] != index:
-            position += 1
-        state.waiting -= 1
-        for later in range(position, state.waiting):
-            here = (state.waiting_head + later) % ring
-            engine.waiting_slots[here] = engine.waiting_slots[(here + 1) % ring]
+        leave_queue(engine, index)
     release(engine, index)
 
 
-def preempt_last(engine: Engine) -> None:
-    """The running request admitted last loses its blocks and goes to the front of the queue."""
+def preempt(engine: Engine, position: int, block_tokens: int) -> int:
+    """Take the blocks of the running request at `position`, which waits again; the tokens of the step it gives back."""
     state = engine.state
-    state.running -= 1
-    index = engine.running_slots[state.running]
+    index = engine.running_slots[position]
     slot = engine.slots[index]
+    leave_running(engine, position)
+    tokens = slot.scheduled_tokens
+    if tokens > 0:
+        slot.scheduled_tokens = 0
+        count_tokens(engine, slot, tokens, -1)
     state.free_blocks += let_go(engine.cache, slot, index)
     slot.blocks = 0
-    slot.computed_tokens = 0
-    ring = len(engine.waiting_slots)
-    state.waiting_head = (state.waiting_head - 1 + ring) % ring
-    engine.waiting_slots[state.waiting_head] = index
-    state.waiting += 1
+    kept = blocks_for(slot.computed_tokens, block_tokens)
+    if kept <= state.free_swap_blocks:
+        slot.swapped_blocks = kept
+        state.free_swap_blocks -= kept
+        state.step_swapped_blocks += kept
+    else:
+        slot.computed_tokens = 0
+    rejoin_queue(engine, index)
     state.step_preempted += 1
     state.preemptions += 1
+    return int(tokens)
+
+
+def count_tokens(engine: Engine, slot: Slot, tokens: int, times: int) -> None:
+    """Count `tokens` tokens of a request into the step (`times` 1), or out of it (-1)."""
+    state = engine.state
+    if slot.computed_tokens < slot.prefill_tokens:
+        state.step_prefill_tokens += times * tokens
+        state.step_prefill_context += times * (tokens * (slot.computed_tokens + 0.5 * tokens))
+    else:
+        state.step_decodes += times
+        state.step_kv_tokens += times * (slot.computed_tokens + tokens)
 
 
 def schedule_tokens(engine: Engine, index: int, tokens: int, block_tokens: int) -> None:
@@ -100,16 +120,10 @@ def schedule_tokens(engine: Engine, index: int, tokens: int, block_tokens: int) 
     state = engine.state
     slot = engine.slots[index]
     slot.scheduled_tokens = tokens
-    known = slot.computed_tokens + tokens
-    added = blocks_for(known, block_tokens) - slot.blocks
+    added = blocks_for(slot.computed_tokens + tokens, block_tokens) - slot.blocks
     slot.blocks += added
     state.free_blocks -= added
-    if slot.computed_tokens < slot.prefill_tokens:
-        state.step_prefill_tokens += tokens
-        state.step_prefill_context += tokens * (slot.computed_tokens + 0.5 * tokens)
-    else:
-        state.step_decodes += 1
-        state.step_kv_tokens += known
+    count_tokens(engine, slot, tokens, 1)
 
 
 def schedule_running(engine: Engine, limits: EngineLimits, budget: int) -> int:
@@ -121,10 +135,13 @@ def schedule_running(engine: Engine, limits: EngineLimits, budget: int) -> int:
         slot = engine.slots[index]
         tokens = min(slot.prompt_tokens + slot.produced_tokens - slot.computed_tokens, budget)
         needed = blocks_for(slot.computed_tokens + tokens, limits.block_tokens) - slot.blocks
-        while needed > state.free_blocks and state.running > position:
-            preempt_last(engine)
-        if state.running == position:  # it was the last itself
-            break
+        while needed > state.free_blocks:
+            last = first_to_preempt(engine)
+            budget += preempt(engine, last, limits.block_tokens)
+            if last == position:  # it was the last in order itself
+                return budget
+            if last < position:
+                position -= 1
         take_blocks(engine.cache, slot, index, needed, slot.computed_tokens + tokens, limits.block_tokens)
         schedule_tokens(engine, index, tokens, limits.block_tokens)
         budget -= tokens
@@ -143,19 +160,26 @@ def admit(engine: Engine, limits: EngineLimits, budget: int) -> None:
         if state.free_blocks == 0:  # one is needed, whatever the prefix cache has
             break
         found, unheld = find_computed(engine.cache, slot, index, limits.block_tokens)
-        if blocks_for(known, limits.block_tokens) - found + unheld > state.free_blocks:
+        needed = blocks_for(known, limits.block_tokens) - found + unheld
+        if needed + (limits.watermark_blocks if state.running > 0 else 0) > state.free_blocks:
             break
         state.waiting_head = (state.waiting_head + 1) % ring
         state.waiting -= 1
         engine.running_slots[state.running] = index
         state.running += 1
-        slot.prefill_tokens = known
         hold_computed(engine.cache, index, found)
         state.free_blocks -= unheld
         slot.blocks = found
-        slot.computed_tokens = found * limits.block_tokens
-        state.looked_up_tokens += known
-        state.found_tokens += slot.computed_tokens
+        if slot.swapped_blocks > 0:  # what the prefix cache has still need not be copied
+            state.step_swapped_blocks += max(0, slot.swapped_blocks - found)
+            state.free_swap_blocks += slot.swapped_blocks
+            slot.swapped_blocks = 0
+            slot.computed_tokens = max(slot.computed_tokens, found * limits.block_tokens)
+        else:
+            slot.prefill_tokens = known
+            slot.computed_tokens = found * limits.block_tokens
+            state.looked_up_tokens += known
+            state.found_tokens += slot.computed_tokens
         tokens = min(known - slot.computed_tokens, budget)
         added = blocks_for(slot.computed_tokens + tokens, limits.block_tokens) - found
         take_blocks(engine.cache, slot, index, added, slot.computed_tokens + tokens, limits.block_tokens)
@@ -173,6 +197,8 @@ def steady_steps(engine: Engine, limits: EngineLimits) -> int:
     state = engine.state
     if state.step_prefill_tokens > 0 or state.step_preempted > 0 or state.step_decodes < state.running:
         return 1
+    if state.step_swapped_blocks > 0:  # the next step takes less
+        return 1
     steps = 1 + state.free_blocks // state.running * limits.block_tokens
     for position in range(state.running):
         slot = engine.slots[engine.running_slots[position]]
@@ -188,15 +214,19 @@ def begin_step(engine: Engine, limits: EngineLimits, costs: StepCosts) -> float:
     state.step_decodes = 0
     state.step_kv_tokens = 0
     state.step_preempted = 0
+    state.step_swapped_blocks = 0
     state.step_delivered = 0
     if state.running + state.waiting == 0:
         return 0.0
-    budget = schedule_running(engine, limits, limits.max_batched_tokens)
-    if state.step_preempted == 0:
-        admit(engine, limits, budget)
-    return step_seconds(
+    while state.step_prefill_tokens + state.step_decodes == 0:
+        preempted = state.step_preempted
+        budget = schedule_running(engine, limits, limits.max_batched_tokens)
+        if state.step_preempted == preempted:
+            admit(engine, limits, budget)
+    duration_s = step_seconds(
         costs, state.step_prefill_tokens, state.step_prefill_context, state.step_decodes, state.step_kv_tokens
     )
+    return duration_s + state.step_swapped_blocks * costs.block_copy_s
 
 
 def complete_step(engine: Engine) -> None:

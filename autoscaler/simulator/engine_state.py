@@ -1,9 +1,12 @@
 """The state of one engine, as the engine kernel reads and writes it."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 from autoscaler.interface import HardwareProfile
+from autoscaler.simulator.engine_options import EngineOptions, Preemption
+from autoscaler.simulator.engine_queue import goes_before
 from autoscaler.simulator.prefix_cache import (
     PrefixCache,
     PromptTexts,
@@ -11,6 +14,9 @@ from autoscaler.simulator.prefix_cache import (
     check_prefix_cache,
     empty_prefix_cache,
 )
+from loadgen.errors import InputError
+
+VLLM_DEFAULTS = EngineOptions()
 
 
 @dataclass(slots=True)
@@ -25,6 +31,9 @@ class Slot:
         prefill_tokens: to compute before the next token comes: the prompt, and what a preemption lost.
         scheduled_tokens: computed in the step under way; 0 between steps.
         blocks: KV blocks held.
+        swapped_blocks: blocks of its KV that are in host memory.
+        rank: the queue is ordered by it, the lowest first.
+        arrival: so many requests came to the engine before; orders those of equal rank.
     """
 
     request: int = 0
@@ -35,6 +44,9 @@ class Slot:
     prefill_tokens: int = 0
     scheduled_tokens: int = 0
     blocks: int = 0
+    swapped_blocks: int = 0
+    rank: float = 0.0
+    arrival: int = 0
 
 
 @dataclass(slots=True)
@@ -45,7 +57,9 @@ class EngineState:
         running, waiting, spare: how many slots are in the three lists of `Engine`.
         waiting_head: where the ring of waiting slots begins.
         free_blocks: KV blocks that nobody holds.
-        output_tokens, preemptions: since the engine began.
+        free_swap_blocks: room for KV blocks in host memory.
+        step_swapped_blocks: copied to host memory or back.
+        output_tokens, preemptions, arrivals: since the engine began.
         looked_up_tokens, found_tokens: of admitted requests, those known and those that the prefix cache had of them.
     """
 
@@ -54,14 +68,17 @@ class EngineState:
     waiting_head: int = 0
     spare: int = 0
     free_blocks: int = 0
+    free_swap_blocks: int = 0
     step_prefill_tokens: int = 0
     step_prefill_context: float = 0.0
     step_decodes: int = 0
     step_kv_tokens: int = 0
     step_preempted: int = 0
+    step_swapped_blocks: int = 0
     step_delivered: int = 0
     output_tokens: int = 0
     preemptions: int = 0
+    arrivals: int = 0
     looked_up_tokens: int = 0
     found_tokens: int = 0
 
@@ -71,7 +88,7 @@ class Engine(NamedTuple):
 
     Attributes:
         running_slots: the first `state.running` are the running slots in order of admission.
-        waiting_slots: a ring of `state.waiting` slots that begins at `state.waiting_head`.
+        waiting_slots: a ring of `state.waiting` slots that begins at `state.waiting_head`; see `engine_queue`.
         spare_slots: the first `state.spare` are the unused slots.
         delivered_slots: the first `state.step_delivered` got a token in the last step.
         cache: None = there is none: blocks are counted, not told apart.
@@ -91,6 +108,10 @@ class EngineLimits(NamedTuple):
 
     `usable_blocks` is one less than the cache has: vLLM keeps block 0 as a null block and never gives it out.
     Source: vllm 0.29.0, v1/core/block_pool.py, BlockPool.__init__ and get_usage.
+
+    Attributes:
+        watermark_blocks: an admission leaves so many free where any request runs.
+        swap_blocks: that there is room for in host memory; 0 = preempted requests lose their KV.
     """
 
     usable_blocks: int
@@ -98,6 +119,8 @@ class EngineLimits(NamedTuple):
     max_sequences: int
     max_batched_tokens: int
     max_model_tokens: int
+    watermark_blocks: int = 0
+    swap_blocks: int = 0
 
     @property
     def longest_request_tokens(self) -> int:
@@ -110,14 +133,28 @@ class EngineLimits(NamedTuple):
         return -(-self.longest_request_tokens // self.block_tokens)
 
 
-def engine_limits(hardware: HardwareProfile) -> EngineLimits:
-    """The limits of an engine on `hardware`."""
+def engine_limits(hardware: HardwareProfile, options: EngineOptions = VLLM_DEFAULTS) -> EngineLimits:
+    """The limits of an engine on `hardware`.
+
+    Raises:
+        InputError: KV is to be kept in host memory, and the profile does not say what that takes.
+    """
+    blocks, swap_blocks = hardware.kv_cache_tokens // hardware.block_tokens, 0
+    if options.preemption is Preemption.SWAP:
+        if hardware.kv_token_bytes is None or hardware.host_link_bytes_per_s is None:
+            raise InputError(
+                f"hardware '{hardware.name}' lacks kv_token_bytes or host_link_bytes_per_s, which preemption 'swap' "
+                f"needs; add them to the profile or take 'recompute'"
+            )
+        swap_blocks = int(options.swap_space_gib * 2**30 / (hardware.kv_token_bytes * hardware.block_tokens))
     return EngineLimits(
-        usable_blocks=hardware.kv_cache_tokens // hardware.block_tokens - 1,
+        usable_blocks=blocks - 1,
         block_tokens=hardware.block_tokens,
         max_sequences=hardware.max_sequences,
         max_batched_tokens=hardware.max_batched_tokens,
         max_model_tokens=hardware.max_model_tokens,
+        watermark_blocks=int(options.watermark_fraction * blocks),  # vLLM takes it of all blocks, the null block too
+        swap_blocks=swap_blocks,
     )
 
 
@@ -127,7 +164,7 @@ def empty_engine(slots: int, limits: EngineLimits, texts: PromptTexts | None = N
     if texts is not None:
         cache = empty_prefix_cache(slots, limits.usable_blocks, limits.longest_request_blocks, texts)
     return Engine(
-        state=EngineState(spare=slots, free_blocks=limits.usable_blocks),
+        state=EngineState(spare=slots, free_blocks=limits.usable_blocks, free_swap_blocks=limits.swap_blocks),
         slots=[Slot() for _ in range(slots)],
         running_slots=[0] * slots,
         waiting_slots=[0] * slots,
@@ -170,6 +207,8 @@ def check_engine(engine: Engine, limits: EngineLimits) -> None:
         held = sum(engine.slots[index].blocks for index in range(ring))
         assert held + state.free_blocks == limits.usable_blocks, "blocks are held or free"
     assert not any(engine.slots[index].blocks for index in waiting + spare), "only running requests hold blocks"
+    check_queue([engine.slots[index] for index in waiting], limits, state)
+    assert not any(engine.slots[index].swapped_blocks for index in running + spare), "only waiting ones are swapped out"
     at_work = [engine.slots[index] for index in running]
     assert sum(slot.scheduled_tokens for slot in at_work) <= limits.max_batched_tokens, "a step keeps to its budget"
     for slot in at_work:
@@ -177,3 +216,15 @@ def check_engine(engine: Engine, limits: EngineLimits) -> None:
         assert slot.blocks == -(-computed // limits.block_tokens), "blocks are exactly those needed"
         assert computed <= slot.prompt_tokens + slot.produced_tokens, "only known tokens are computed"
         assert slot.produced_tokens < slot.output_tokens, "a request that has all of its tokens has left"
+
+
+def check_queue(waiting: list[Slot], limits: EngineLimits, state: EngineState) -> None:
+    """Raise AssertionError unless the queue is in order and host memory holds what its requests have there."""
+    assert all(goes_before(slot, after) for slot, after in pairwise(waiting)), "the queue is in order"
+    swapped = sum(slot.swapped_blocks for slot in waiting)
+    assert swapped + state.free_swap_blocks == limits.swap_blocks, "host memory is held or free"
+    for slot in waiting:
+        assert slot.scheduled_tokens == 0, "who waits gets no tokens"
+        assert slot.arrival < state.arrivals, "who waits has arrived"
+        kept = -(-slot.computed_tokens // limits.block_tokens)
+        assert slot.swapped_blocks == kept, "what is computed is in host memory, the rest is lost"

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from autoscaler.interface import REPORT_KEPT_INTERVALS, ReplicaSnapshot, ReplicaState
 from autoscaler.simulator.cost_model import step_costs
+from autoscaler.simulator.engine_options import engine_ranks
 from autoscaler.simulator.engine_state import check_engine, engine_limits
 from autoscaler.simulator.fault_schedule import DeathNoticed, Event, FaultSchedule, MetricsChange, OneDies
 from autoscaler.simulator.faults import LostMetrics, NodeDeath, ReplicaDeath, holds
@@ -75,7 +76,7 @@ class Fleet:
     ) -> None:
         self._config = config
         self._grant = grant
-        self._limits = engine_limits(config.hardware)
+        self._limits = engine_limits(config.hardware, config.engine)
         self._rules = Rules(
             limits=self._limits,
             costs=step_costs(config.hardware),
@@ -91,9 +92,11 @@ class Fleet:
         if config.prefix_caching:
             caches = empty_caches(rows, slots, self._limits, prompt_texts(trace.prefix))
         sessions = sessions_of(trace) if config.router.routing is Routing.SESSION_AFFINITY else None
-        # Of a generator of its own: what the router draws changes no cold start.
-        router_seed = int(rng.spawn(1)[0].integers(2**62))
-        arrays = empty_fleet(rows, slots, services, of_service, caches, sessions, router_seed)
+        # Of a generator of its own: what the router and predictions draw changes no cold start.
+        own_rng = rng.spawn(1)[0]
+        router_seed = int(own_rng.integers(2**62))
+        ranks = engine_ranks(trace, config.services, config.engine, own_rng)
+        arrays = empty_fleet(rows, slots, services, of_service, caches, sessions, router_seed, ranks)
         self._rows = ReplicaRows(arrays, self._limits, config.drain_timeout_s, config.replicas_per_node)
         self._starts = ReplicaStarts(config.start, config.warm_pool, config.faults, rng)
         self._faults = FaultSchedule(config.faults, rng)

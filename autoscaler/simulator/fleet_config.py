@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from autoscaler.interface import HardwareProfile, ScalingLimits, ServiceClass
 from autoscaler.simulator.cold_start import ColdStart, plain_start
+from autoscaler.simulator.engine_options import EngineOptions
 from autoscaler.simulator.faults import Fault
 from autoscaler.simulator.replica_starts import WarmPool
 from autoscaler.simulator.request_options import RouterConfig
@@ -35,6 +36,7 @@ class FleetConfig:
         idle_s: how long the fleet has been up when the trace begins; the policy and the forecasters have seen that
             nothing came in that time.
         prefix_caching: as in vLLM; which prompts begin alike says `Trace.prefix`.
+        engine: how the engines order their requests and what they do when KV blocks run out.
         faults: what goes wrong, and when.
         failure_notice_s: after a ready replica's death, until the controller knows and starts another in its place;
             the router gives it nothing from its death on.
@@ -58,6 +60,7 @@ class FleetConfig:
     settle_s: float = 0.0
     idle_s: float = 0.0
     prefix_caching: bool = False
+    engine: EngineOptions = field(default_factory=EngineOptions)
     cold_start: ColdStart | None = None
     warm_pool: WarmPool | None = None
     faults: tuple[Fault, ...] = ()

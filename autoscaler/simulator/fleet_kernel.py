@@ -64,10 +64,12 @@ def dispatch(fleet: FleetArrays, requests: NDArray[np.void], rules: Rules, now_s
         requests[request].replica = fleet.replicas[row].number
         requests[request].row = row
         engine = engine_of(fleet, row)
-        if engine.state.waiting == 0:  # else the front of the engine's queue is held up until the steps end
-            settle(fleet, row, rules, now_s)
         prompt_tokens, output_tokens = requests[request].prompt_tokens, requests[request].output_tokens
-        requests[request].slot = add_request(engine, request, prompt_tokens, output_tokens)
+        rank = fleet.engine_ranks[request] if len(fleet.engine_ranks) > 0 else 0.0
+        slot = add_request(engine, request, prompt_tokens, output_tokens, rank)
+        requests[request].slot = slot
+        if engine.waiting_slots[engine.state.waiting_head] == slot:  # else the front of the queue is held up
+            settle(fleet, row, rules, now_s)
         if fleet.replicas[row].steps == 0:
             begin_steps(fleet, row, rules, now_s)
 

@@ -179,6 +179,7 @@ class FleetArrays(NamedTuple):
         states, slots, running_slots, ...: the engines, one row each; see `engine_state`.
         caches: their prefix caches; None = they have none.
         sessions: None = the router does not look at them.
+        engine_ranks: f64[n], what the engines' queues are ordered by; none where all are equal.
     """
 
     clock: NDArray[np.void]
@@ -196,6 +197,7 @@ class FleetArrays(NamedTuple):
     delivered_slots: NDArray[np.int64]
     caches: PrefixCacheArrays | None
     sessions: SessionArrays | None
+    engine_ranks: NDArray[np.float64]
 
 
 class Rules(NamedTuple):
@@ -218,6 +220,7 @@ def empty_fleet(
     caches: PrefixCacheArrays | None = None,
     sessions: SessionArrays | None = None,
     router_seed: int = 0,
+    engine_ranks: NDArray[np.float64] | None = None,
 ) -> FleetArrays:
     """A fleet without replicas, with room for `rows` of them."""
     return FleetArrays(
@@ -236,6 +239,7 @@ def empty_fleet(
         delivered_slots=np.zeros((rows, slots), np.int64),
         caches=caches,
         sessions=sessions,
+        engine_ranks=np.zeros(0) if engine_ranks is None else engine_ranks,
     )
 
 
@@ -257,7 +261,7 @@ def with_rows(fleet: FleetArrays, added: int) -> FleetArrays:
     joined: dict[str, Any] = {
         name: np.concatenate([getattr(fleet, name), getattr(more, name)])
         for name in FleetArrays._fields
-        if name not in ("clock", "router", "services", "of_service", "caches", "sessions")
+        if name not in ("clock", "router", "services", "of_service", "caches", "sessions", "engine_ranks")
     }
     if fleet.caches is not None:
         blocks, tables, by_hash = (
@@ -272,6 +276,7 @@ def reset_engine(fleet: FleetArrays, row: int, limits: EngineLimits) -> None:
     slots = fleet.slots.shape[1]
     fleet.states[row] = np.zeros((), ENGINE)
     fleet.states["free_blocks"][row] = limits.usable_blocks
+    fleet.states["free_swap_blocks"][row] = limits.swap_blocks
     fleet.states["spare"][row] = slots
     fleet.slots[row] = np.zeros((), SLOT)
     fleet.spare_slots[row] = np.arange(slots - 1, -1, -1)

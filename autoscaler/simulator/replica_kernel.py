@@ -8,7 +8,7 @@ way, so that going step by step and jumping give equal bytes.
 import numpy as np
 from numpy.typing import NDArray
 
-from autoscaler.simulator import cost_model, engine_kernel
+from autoscaler.simulator import cost_model, engine_kernel, engine_queue
 from autoscaler.simulator.compiled import allow_in_compiled_code, compiled, compiled_inner, inlined
 from autoscaler.simulator.cost_model import step_seconds
 from autoscaler.simulator.engine_kernel import begin_step, complete_step, remove_request, repeat_step, steady_steps
@@ -26,7 +26,7 @@ from autoscaler.simulator.fleet_state import (
 )
 from autoscaler.simulator.prefix_cache import PrefixCache
 
-allow_in_compiled_code(cost_model, engine_kernel)
+allow_in_compiled_code(cost_model, engine_queue, engine_kernel)
 
 OK, REPLICA_LOST = int(Fate.OK), int(Fate.REPLICA_LOST)
 

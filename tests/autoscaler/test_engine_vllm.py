@@ -11,7 +11,7 @@ import pytest
 
 from autoscaler.simulator.cost_model import StepCosts
 from autoscaler.simulator.engine_kernel import add_request, begin_step, complete_step
-from autoscaler.simulator.engine_state import EngineLimits, check_engine, empty_engine
+from autoscaler.simulator.engine_state import Engine, EngineLimits, check_engine, empty_engine
 from autoscaler.simulator.prompt_texts import prompt_texts
 from loadgen.prefix import PrefixBlocks
 from testbed.tiny_model import make_tiny_model
@@ -20,6 +20,7 @@ pytestmark = pytest.mark.vllm
 pytest.importorskip("vllm", reason="vLLM is not installed; make test-vllm installs it")
 
 LOADS_WITH_PREFIX_CACHE = 40
+LOADS_WITH_OPTIONS = 40
 A_SECOND_A_STEP = StepCosts(fixed_s=1.0, **dict.fromkeys(StepCosts._fields[1:], 0.0))
 
 
@@ -29,6 +30,8 @@ class Load:
 
     Attributes:
         prefix: what their prompts begin with; None = the engine has no prefix cache.
+        priorities: the lowest goes first; None = first come, first served.
+        watermark_fraction: share of the blocks that an admission leaves free.
     """
 
     blocks: int
@@ -38,6 +41,8 @@ class Load:
     max_model_tokens: int
     requests: tuple[tuple[int, int, int], ...]
     prefix: PrefixBlocks | None = None
+    priorities: tuple[int, ...] | None = None
+    watermark_fraction: float = 0.0
 
 
 def draw_load(seed: int) -> Load:
@@ -74,6 +79,12 @@ def with_shared_prefixes(load: Load, seed: int) -> Load:
     first = np.cumsum([0] + [len(path) for path in blocks])
     block = np.array([number for path in blocks for number in path], np.int64)
     return replace(load, requests=tuple(prompts), prefix=PrefixBlocks(text_block_tokens, first, block))
+
+
+def with_priorities(load: Load, seed: int) -> Load:
+    """The load with three priorities."""
+    draw = random.Random(seed)
+    return replace(load, priorities=tuple(draw.randint(-1, 1) for _ in load.requests))
 
 
 def prompt_of(load: Load, number: int) -> list[int]:
@@ -119,6 +130,8 @@ def vllm_scheduler(load: Load, model: Path) -> Any:
             enable_chunked_prefill=True,
             is_encoder_decoder=False,
             async_scheduling=False,
+            policy="fcfs" if load.priorities is None else "priority",
+            watermark=load.watermark_fraction,
         ),
         cache_config=cache,
     )
@@ -156,11 +169,26 @@ def schedule_of_vllm(load: Load, model: Path, steps: int) -> list[Step]:
         for number, (arrival, _, output_tokens) in enumerate(load.requests):
             if arrival == step:
                 asked = SamplingParams(max_tokens=output_tokens, ignore_eos=True)
-                prompt = prompt_of(load, number)
+                priority = 0 if load.priorities is None else load.priorities[number]
                 scheduler.add_request(
-                    Request(str(number), prompt, asked, None, arrival_time=number, block_hasher=hasher)
+                    Request(
+                        str(number),
+                        prompt_of(load, number),
+                        asked,
+                        None,
+                        arrival_time=number,
+                        block_hasher=hasher,
+                        priority=priority,
+                    )
                 )
-        output = scheduler.schedule()
+        preempted: list[int] = []
+        while True:
+            output = scheduler.schedule()
+            preempted += (int(name) for name in output.preempted_req_ids or ())
+            if output.num_scheduled_tokens or not output.preempted_req_ids:
+                break
+            # nobody got tokens: the first of the running requests gave up its own blocks; the kernel goes on at once
+            scheduler.update_from_output(output, ModelRunnerOutput([], {}, []))
         schedule.append(
             (
                 {int(name): tokens for name, tokens in output.num_scheduled_tokens.items()},
@@ -168,7 +196,7 @@ def schedule_of_vllm(load: Load, model: Path, steps: int) -> list[Step]:
                 len(scheduler.waiting),
                 scheduler.kv_cache_manager.block_pool.get_num_free_blocks(),
                 [request.num_computed_tokens for request in scheduler.running],
-                sorted(int(name) for name in output.preempted_req_ids or ()),
+                sorted(preempted),
             )
         )
         names = list(output.num_scheduled_tokens)
@@ -185,10 +213,20 @@ def schedule_of_vllm(load: Load, model: Path, steps: int) -> list[Step]:
     return schedule
 
 
+def requests_running(engine: Engine) -> list[int]:
+    """In order of admission."""
+    return [engine.slots[index].request for index in engine.running_slots[: engine.state.running]]
+
+
 def schedule_of_kernel(load: Load) -> list[Step]:
     """The same of the engine kernel, until it has nothing left to do."""
     limits = EngineLimits(
-        load.blocks - 1, load.block_tokens, load.max_sequences, load.max_batched_tokens, load.max_model_tokens
+        load.blocks - 1,
+        load.block_tokens,
+        load.max_sequences,
+        load.max_batched_tokens,
+        load.max_model_tokens,
+        watermark_blocks=int(load.watermark_fraction * load.blocks),
     )
     texts = None if load.prefix is None else prompt_texts(load.prefix)
     engine = empty_engine(len(load.requests), limits, texts)
@@ -197,16 +235,14 @@ def schedule_of_kernel(load: Load) -> list[Step]:
     while len(schedule) <= last_arrival or state.running + state.waiting > 0:
         for number, (arrival, prompt_tokens, output_tokens) in enumerate(load.requests):
             if arrival == len(schedule):
-                add_request(engine, number, prompt_tokens, output_tokens)
+                rank = 0.0 if load.priorities is None else float(load.priorities[number])
+                add_request(engine, number, prompt_tokens, output_tokens, rank)
+        before = requests_running(engine)
         begin_step(engine, limits, A_SECOND_A_STEP)
         at_work = [engine.slots[index] for index in engine.running_slots[: state.running]]
         tokens = {slot.request: slot.scheduled_tokens for slot in at_work if slot.scheduled_tokens > 0}
         computed = [slot.computed_tokens + slot.scheduled_tokens for slot in at_work]
-        back = [
-            engine.waiting_slots[(state.waiting_head + place) % len(load.requests)]
-            for place in range(state.step_preempted)
-        ]
-        preempted = sorted(engine.slots[index].request for index in back)
+        preempted = sorted(set(before) - set(requests_running(engine)))
         schedule.append((tokens, state.running, state.waiting, state.free_blocks, computed, preempted))
         check_engine(engine, limits)
         complete_step(engine)
@@ -233,3 +269,19 @@ def test_with_a_prefix_cache_too_the_schedule_is_that_of_vllm_step_by_step(tiny_
         load = with_shared_prefixes(draw_load(seed), seed)
         preempted += assert_schedules_are_equal(load, tiny_model)[1]
     assert preempted > 10, "the loads are meant to be tight enough to preempt"
+
+
+def test_with_priorities_too_the_schedule_is_that_of_vllm_step_by_step(tiny_model: Path) -> None:
+    preempted = 0
+    for seed in range(LOADS_WITH_OPTIONS):
+        load = with_priorities(draw_load(seed), seed)
+        load = with_shared_prefixes(load, seed) if seed % 2 else load
+        preempted += assert_schedules_are_equal(load, tiny_model)[1]
+    assert preempted > 10, "the loads are meant to be tight enough to preempt"
+
+
+def test_with_a_watermark_too_the_schedule_is_that_of_vllm_step_by_step(tiny_model: Path) -> None:
+    for seed in range(LOADS_WITH_OPTIONS):
+        load = replace(draw_load(seed), watermark_fraction=[0.01, 0.1, 0.3][seed % 3])
+        load = with_shared_prefixes(load, seed) if seed % 2 else load
+        assert_schedules_are_equal(with_priorities(load, seed) if seed % 5 == 0 else load, tiny_model)

@@ -13,6 +13,7 @@ from small_fleets import HARDWARE, ONE_AT_A_TIME, config, fates, fleet_of, servi
 from autoscaler.interface import Priority, ReplicaState, ScalingLimits
 from autoscaler.simulator.cost_model import step_duration_s
 from autoscaler.simulator.engine import EngineStepper
+from autoscaler.simulator.engine_options import AdmissionOrder, EngineOptions, Preemption
 from autoscaler.simulator.fleet import Fleet
 from autoscaler.simulator.fleet_state import Fate
 from autoscaler.simulator.prompt_texts import prompt_texts
@@ -52,6 +53,14 @@ def with_prefix(requests: Trace, paths: list[list[int]]) -> Trace:
 
 # Prompts walk down a small tree of texts: each choice is a recorded block of 6 tokens, no multiple of the engine's 4.
 paths = st.lists(st.lists(st.sampled_from([0, 0, 0, 1]), max_size=12), min_size=40, max_size=40)
+engine_options = st.builds(
+    EngineOptions,
+    order=st.sampled_from(AdmissionOrder),
+    prediction_sigma=st.sampled_from([0.0, 1.0]),
+    preemption=st.sampled_from(Preemption),
+    swap_space_gib=st.sampled_from([0.0, 0.04, 4.0]),  # 10 blocks, or all
+    watermark_fraction=st.sampled_from([0.0, 0.1]),
+)
 requests_at_once = st.lists(st.tuples(st.integers(1, 60), st.integers(1, 30)), min_size=1, max_size=8)
 
 
@@ -62,27 +71,40 @@ requests_at_once = st.lists(st.tuples(st.integers(1, 60), st.integers(1, 30)), m
     event_skipping=st.booleans(),
     paths=paths,
     prefix_caching=st.booleans(),
+    options=engine_options,
 )
 def test_a_replica_does_what_the_engine_does_step_by_step(
-    requests: list[tuple[int, int]], blocks: int, event_skipping: bool, paths: list[list[int]], prefix_caching: bool
+    requests: list[tuple[int, int]],
+    blocks: int,
+    event_skipping: bool,
+    paths: list[list[int]],
+    prefix_caching: bool,
+    options: EngineOptions,
 ) -> None:
     hardware = replace(HARDWARE, kv_cache_tokens=4 * blocks)
     # the first is alone at 0; the others come while it is in its first step
     prompts, outputs = zip(*requests, strict=True)
     arrivals = [0.0] + [0.001] * (len(requests) - 1)
     sent = with_prefix(trace(arrivals, prompts, outputs), paths)
-    one = config(hardware=hardware, prefix_caching=prefix_caching)
+    options = replace(options, prediction_sigma=0.0)
+    one = config(hardware=hardware, prefix_caching=prefix_caching, engine=options)
     fleet = fleet_of(sent, one, event_skipping=event_skipping)
     fleet.advance(1000.0)
-    engine, now_s = EngineStepper(hardware, texts=prompt_texts(sent.prefix) if prefix_caching else None), 0.0
+    texts, now_s = prompt_texts(sent.prefix) if prefix_caching else None, 0.0
+    engine = EngineStepper(hardware, texts=texts, options=options)
     first_s: dict[int, float] = {}
     end_s: dict[int, float] = {}
     waiting = list(enumerate(requests))
-    engine.add(0, *waiting.pop(0)[1])
+
+    def add(number: int, prompt_tokens: int, output_tokens: int) -> None:
+        engine.add(number, prompt_tokens, output_tokens, options.rank(Priority.INTERACTIVE, output_tokens))
+
+    number, request = waiting.pop(0)
+    add(number, *request)
     while (step := engine.step()) is not None:
         now_s += step.duration_s
-        for number, (prompt_tokens, output_tokens) in waiting:
-            engine.add(number, prompt_tokens, output_tokens)
+        for number, request in waiting:
+            add(number, *request)
         waiting = []
         for number, tokens in step.tokens:
             if tokens == 1:
@@ -261,6 +283,7 @@ fleets = st.fixed_dictionaries(
         "max_queued_requests": st.integers(1, 30),
         "drain_timeout_s": st.sampled_from([0.1, 5.0]),
         "services": st.builds(services, st.sampled_from([0.3, 2.0, 100.0]), st.sampled_from([1.0, 100.0])),
+        "engine": engine_options,
     }
 )
 

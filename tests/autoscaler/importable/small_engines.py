@@ -20,6 +20,8 @@ EVERY_TERM = HardwareProfile(
     max_sequences=8,
     max_batched_tokens=64,
     max_model_tokens=4096,
+    kv_token_bytes=2**20,
+    host_link_bytes_per_s=2.0**30,
 )
 """All of the cost model's terms take time; there is room for everything."""
 
