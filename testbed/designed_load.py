@@ -14,7 +14,7 @@ from testbed.engine_load import Generate, TokenTimes, time_request
 DECODED_TOKENS = 16  # of each request whose decode is measured
 SMALLEST_PROMPT = 16
 CONTEXTS = (16, 64, 256, 1024, 4096, 16384)
-MIXED_PROMPTS = (32, 128, 512, 2048)
+MIXED_PROMPTS = ((32, 128), (512, 2048))  # the large ones apart: a short round leaves them out
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +107,10 @@ def _mixed(limits: EngineLimits) -> Iterator[LoadPiece]:
     """Prompts of every size that fit into a step beside the batch, which has one place left for them."""
     for sequences, context in product(_growing(1, limits.max_sequences - 1, 4), CONTEXTS[::2]):
         room = limits.max_batched_tokens - sequences
-        prompts = tuple(sorted({min(tokens, room) for tokens in MIXED_PROMPTS if room > 0}))
-        if prompts and _is_held(limits, sequences + 1, max(context + DECODED_TOKENS, *prompts)):
-            yield LoadPiece(((context, 2 * DECODED_TOKENS),) * sequences, prompts)
+        for sizes in MIXED_PROMPTS:
+            prompts = tuple(sorted({min(tokens, room) for tokens in sizes if room > 0}))
+            if prompts and _is_held(limits, sequences + 1, max(context + 2 * DECODED_TOKENS, *prompts)):
+                yield LoadPiece(((context, 2 * DECODED_TOKENS),) * sequences, prompts)
 
 
 def _is_held(limits: EngineLimits, sequences: int, tokens: int) -> bool:

@@ -107,8 +107,8 @@ async def _measure_served(url: str, step_log: Path | None, told: ToldLimits, mea
     how = (
         f"Measured from outside vLLM {served.version}, by when tokens came over HTTP; prompts less the "
         f"{served.null_s * 1000:.1f} ms of a request that only the web server handles. The engine's own time between "
-        f"steps cannot be told from outside: it is in the steps, host_s is 0 and may be up to the shortest of them. "
-        f"max_sequences and max_batched_tokens are as the user said."
+        f"steps cannot be told from outside: it is in the steps, so host_s is 0 and may be nearly "
+        f"as long as the short ones. max_sequences and max_batched_tokens are as the user said."
     )
     gpu = measuring.gpu or "not told over HTTP"
     return measured_hardware(MeasuredEngine(measuring.name, gpu, 1, served.model, how, limits), steps)
@@ -134,7 +134,7 @@ def _from_log(log: StepLog, model: str, where: str, measuring: Measuring) -> Har
     how = (
         f"Measured on vLLM {header.vllm_version} {where}, {scheduling} scheduling, prefix cache {cache}, by the log of "
         f"its own steps. host_s is the median time between steps, its range the 10th to 90th percentile; ranges of "
-        f"mixed-step terms: fits with a quarter of the sizes left out."
+        f"mixed-step terms: fits with a quarter of all sizes left out."
     )
     gpu = measuring.gpu or header.device
     name = Path(model).name or model

@@ -87,7 +87,7 @@ def measured_hardware(engine: MeasuredEngine, steps: MeasuredSteps) -> HardwareF
 
 
 def _mixed_ranges(table: StepTable, fit: Fit) -> Mapping[str, tuple[float, float]]:
-    """How far the mixed-step terms move when a quarter of the sizes is left out; 0 to the most where none is known."""
+    """How far the mixed-step terms move without a quarter of all sizes; 0 to the most where none is known."""
     if fit.mixed is None:
         kv_token_s = fit.coefficients["kv_token_s"]
         most = {"mixed_sequence_s": MOST_MIXED_SEQUENCE_KV_TOKENS, "mixed_kv_token_s": MOST_MIXED_KV_TOKENS}
