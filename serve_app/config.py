@@ -12,6 +12,10 @@ from autoscaler.interface import Priority, ScalingLimits, ServiceClass, Slo
 from loadgen.errors import InputError
 from loadgen.strict_config import StrictModel, parse, read_yaml
 from loadgen.trace import SERVICE_LABELS
+from serve_app.start_settings import StartSettings, WarmPoolSettings, start_of
+
+# Serve asks each replica so often whether it lives; a dead one is replaced when it does not answer.
+HEALTH_CHECK_PERIOD_S = 2.0
 
 
 class EmulatedEngine(StrictModel):
@@ -66,6 +70,10 @@ class FleetSettings(StrictModel):
     Attributes:
         cold_start_s: from the decision to a ready replica. The emulated engine makes it take at least so long;
             for vLLM it is what the policy plans with.
+        cold_start: instead, a preset of `autoscaler.simulator.cold_start` or phases, which vary in a simulated fleet;
+            live, their medians together stand for cold_start_s.
+        warm_pool: replicas that start sooner; simulated alone.
+        replicas_per_node: that a simulated node's death takes with it.
         max_ongoing_requests: requests that the router gives to one replica at a time.
         drain_timeout_s: a replica that is taken away may finish its requests for so long.
         cpus_per_replica, gpus_per_replica: what Ray reserves.
@@ -74,7 +82,10 @@ class FleetSettings(StrictModel):
     min_replicas: NonNegativeInt
     max_replicas: PositiveInt
     initial_replicas: NonNegativeInt
-    cold_start_s: NonNegativeFloat
+    cold_start_s: NonNegativeFloat | None = None
+    cold_start: StartSettings | None = None
+    warm_pool: WarmPoolSettings | None = None
+    replicas_per_node: PositiveInt = 1
     max_ongoing_requests: PositiveInt
     drain_timeout_s: PositiveFloat = 60.0
     cpus_per_replica: NonNegativeFloat = 0.1
@@ -88,6 +99,17 @@ class FleetSettings(StrictModel):
                 f"got {self.min_replicas}, {self.initial_replicas}, {self.max_replicas}"
             )
         return self
+
+    @model_validator(mode="after")
+    def _check_cold_start(self) -> Self:
+        if (self.cold_start_s is None) == (self.cold_start is None):
+            raise ValueError("give either cold_start_s, a number, or cold_start, a preset or phases")
+        return self
+
+    @property
+    def planned_cold_start_s(self) -> float:
+        """What policies plan with: the number, or the medians of the phases together."""
+        return self.cold_start_s or (start_of(self.cold_start).median_s if self.cold_start else 0.0)
 
     @property
     def limits(self) -> ScalingLimits:

@@ -6,10 +6,9 @@ from typing import Any
 from ray.serve.config import AutoscalingConfig, AutoscalingPolicy, RequestRouterConfig
 from ray.serve.schema import LoggingConfig
 
-from serve_app.config import AppConfig
+from serve_app.config import HEALTH_CHECK_PERIOD_S, AppConfig
 from serve_app.engines.protocol import ENGINE_DEPLOYMENT
 
-HEALTH_CHECK_PERIOD_S = 2.0
 QUIET = LoggingConfig(enable_access_log=False)  # a log line per request and hop costs more than it tells
 
 

@@ -106,7 +106,7 @@ def build_policy(config: AppConfig) -> Policy:
         filled = with_fleet_defaults(
             name,
             params,
-            cold_start_s=config.fleet.cold_start_s,
+            cold_start_s=config.fleet.planned_cold_start_s,
             period_s=control.period_s,
             initial_replicas=config.fleet.initial_replicas,
         )

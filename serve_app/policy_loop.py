@@ -106,7 +106,7 @@ class PolicyLoop:
             arrivals=view.arrivals,
             forecast=view.forecast,
         )
-        lead_s = self._config.fleet.cold_start_s
+        lead_s = self._config.fleet.planned_cold_start_s
         try:
             decision = policy.decide(cluster)
         except PolicyError as failure:

@@ -9,18 +9,23 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from autoscaler.interface import ReplicaState
+from autoscaler.fleet_tables import RecordedState
 from autoscaler.policies.forecast_quantile import is_fallback
 
-STATES = tuple(state.value for state in ReplicaState)
+STATES = tuple(state.value for state in RecordedState)
 
 
 @dataclass(frozen=True, slots=True)
 class FleetSummary:
-    """The fleet of one run in numbers. A replica holds its GPU while it starts, is ready, and drains.
+    """The fleet of one run in numbers.
+
+    A replica holds its GPU while it starts, is ready, drains, is dead and nobody knows, and is loaded for the warm
+    pool; in the pool where that is so configured.
 
     Attributes:
-        starting_fraction, draining_fraction: shares of `replica_seconds` in which nothing new could be served.
+        starting_fraction, draining_fraction, pool_fraction: shares of `replica_seconds` in which nothing new could be
+            served.
+        failed_replicas: how many died.
         mean_ready_replicas: over the whole run.
         scale_ups, scale_downs: changes of the target.
         flaps: changes of the target that were taken back within one cold start.
@@ -33,6 +38,8 @@ class FleetSummary:
     gpu_hours: float
     starting_fraction: float
     draining_fraction: float
+    pool_fraction: float
+    failed_replicas: int
     peak_ready_replicas: int
     mean_ready_replicas: float
     scale_ups: int
@@ -56,6 +63,7 @@ def summarise_fleet(
     initial_replicas: int,
     cold_start_s: float,
     gpus_per_replica: float = 1.0,
+    pool_holds_gpus: bool = False,
 ) -> FleetSummary:
     """Summarise the fleet over [0, duration_s).
 
@@ -64,10 +72,12 @@ def summarise_fleet(
         decisions: the lines of decisions.jsonl, in order of time.
         initial_replicas: the target before the first decision.
         gpus_per_replica: an emulated replica stands for one GPU.
+        pool_holds_gpus: whether replicas that wait in the warm pool do.
     """
     held = _clipped(replicas, duration_s)
     seconds = {state: float(held.loc[held["state"] == state, "seconds"].sum()) for state in STATES}
-    replica_seconds = sum(seconds.values())
+    pool_seconds = seconds["filling"] + (seconds["pooled"] if pool_holds_gpus else 0.0)
+    replica_seconds = sum(seconds[state] for state in ("starting", "ready", "draining", "failed")) + pool_seconds
     edges_s, ready = _ready_steps(held, duration_s)
     changes = target_changes(decisions, initial_replicas)
     return FleetSummary(
@@ -75,6 +85,8 @@ def summarise_fleet(
         gpu_hours=replica_seconds * gpus_per_replica / 3600,
         starting_fraction=seconds["starting"] / replica_seconds if replica_seconds else 0.0,
         draining_fraction=seconds["draining"] / replica_seconds if replica_seconds else 0.0,
+        pool_fraction=pool_seconds / replica_seconds if replica_seconds else 0.0,
+        failed_replicas=int((replicas["state"] == RecordedState.FAILED).sum()),
         peak_ready_replicas=int(ready.max(initial=0)),
         mean_ready_replicas=seconds["ready"] / duration_s if duration_s else 0.0,
         scale_ups=sum(change > 0 for _, change in changes),
@@ -102,7 +114,7 @@ def count_flaps(changes: Sequence[tuple[float, int]], cold_start_s: float) -> in
 
 
 def replica_counts(replicas: pd.DataFrame, times_s: ArrayLike) -> pd.DataFrame:
-    """Replicas in each state at each instant: columns time_s, starting, ready, draining.
+    """Replicas in each state at each instant: columns time_s and the states of `RecordedState`.
 
     A state holds in [start_s, end_s): at the instant of a change a replica counts in its new state only.
     """
@@ -125,6 +137,6 @@ def _clipped(replicas: pd.DataFrame, duration_s: float) -> pd.DataFrame:
 
 def _ready_steps(held: pd.DataFrame, duration_s: float) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Ready replicas as a step function over the run: f64[n + 1] edges, and i64[n] replicas between them."""
-    ready = held[held["state"] == ReplicaState.READY.value]
+    ready = held[held["state"] == RecordedState.READY.value]
     edges_s = np.unique(np.concatenate([ready["start_s"], ready["end_s"], [0.0, duration_s]]).astype(np.float64))
     return edges_s, replica_counts(ready, edges_s[:-1])["ready"].to_numpy(np.int64)

@@ -42,8 +42,14 @@ def run_experiment(experiment: Experiment, out: Path, progress: TerminalProgress
     """Deploy, replay, watch the fleet settle, stop; returns the results folder.
 
     Raises:
-        InputError: the input is wrong, the folder is not new, or an application of this name is served already.
+        InputError: the input is wrong or lists faults, the folder is not new, or an application of this name is
+            served already.
     """
+    if experiment.config.faults:
+        raise InputError(
+            f"experiment '{experiment.config.name}': 'faults' happen in a simulated run alone; remove them, or use "
+            "`burstscale simulate`"
+        )
     trace = load_workload(experiment)
     experiment = with_traffic(experiment, trace)
     api_key = read_api_key(experiment.app.api_key_env)

@@ -54,7 +54,7 @@ def with_hardware(app: AppConfig, name: str) -> Chosen:
     engine = app.engine.model_copy(update={"hardware": name})
     note = (
         f"hardware {name} in place of {before}; as the file has them: "
-        f"max_ongoing_requests {fleet.max_ongoing_requests}, cold_start_s {fleet.cold_start_s:g}"
+        f"max_ongoing_requests {fleet.max_ongoing_requests}, cold_start_s {fleet.planned_cold_start_s:g}"
     )
     return Chosen(app.model_copy(update={"engine": engine, "fleet": fleet, "policy": policy}), (note,))
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from autoscaler.simulator.cost_model import load_hardware
+from autoscaler.simulator.faults import Fault
 from autoscaler.simulator.fleet_config import FleetConfig
 from autoscaler.simulator.fleet_run import SimulationResult
 from autoscaler.simulator.quiet_ticks import has_compiled_rule
@@ -13,11 +14,13 @@ from autoscaler.simulator.run import simulate
 from autoscaler.simulator.snapshots import ForecastSettings
 from loadgen.records import write_records
 from loadgen.trace import Trace
-from serve_app.config import AppConfig, ForecasterSettings
+from serve_app.config import HEALTH_CHECK_PERIOD_S, AppConfig, ForecasterSettings
 from serve_app.guarded_policy import build_policy
+from serve_app.start_settings import start_of
 from testbed.conclude import conclude_run
 from testbed.config import Experiment, as_yaml_values, load_workload, with_traffic
 from testbed.environment import describe_environment, describe_trace
+from testbed.fault_settings import fault_of
 from testbed.replica_hardware import gpus_per_replica
 from testbed.results import (
     RECORDS,
@@ -67,7 +70,7 @@ def _simulate(experiment: Experiment, trace: Trace, progress: Callable[[float], 
     return simulate(
         trace,
         policy,
-        fleet_of(app, experiment.config.settle_s),
+        fleet_of(app, experiment.config.settle_s, tuple(map(fault_of, experiment.config.faults))),
         forecasting=None if app.forecaster is None or is_unused else forecast_settings_of(app.forecaster),
         rng=np.random.default_rng(np.random.SeedSequence(experiment.config.seed, spawn_key=(1,))),
         progress=progress,
@@ -84,14 +87,16 @@ def cache_notes(app: AppConfig, trace: Trace) -> tuple[str, ...]:
     )
 
 
-def fleet_of(app: AppConfig, settle_s: float) -> FleetConfig:
-    """The simulated fleet that an application's configuration describes."""
+def fleet_of(app: AppConfig, settle_s: float, faults: tuple[Fault, ...] = ()) -> FleetConfig:
+    """The simulated fleet that an application's configuration describes, with what goes wrong in it."""
     fleet, control = app.fleet, app.control
     return FleetConfig(
         hardware=load_hardware(app.engine.hardware),
         limits=fleet.limits,
         initial_replicas=fleet.initial_replicas,
-        cold_start_s=fleet.cold_start_s,
+        cold_start_s=fleet.planned_cold_start_s,
+        cold_start=start_of(fleet.cold_start) if fleet.cold_start else None,
+        warm_pool=fleet.warm_pool.pool if fleet.warm_pool else None,
         max_ongoing_requests=fleet.max_ongoing_requests,
         max_queued_requests=app.router.max_queued_requests,
         services={label: service.service_class for label, service in app.services.items()},
@@ -101,7 +106,11 @@ def fleet_of(app: AppConfig, settle_s: float) -> FleetConfig:
         history_bins=control.history_bins,
         drain_timeout_s=fleet.drain_timeout_s,
         settle_s=settle_s,
-        idle_s=fleet.cold_start_s,  # a live run begins when its first replicas are ready: nothing came until then
+        # A live run begins when its first replicas are ready: nothing came until then.
+        idle_s=fleet.planned_cold_start_s,
+        faults=faults,
+        failure_notice_s=HEALTH_CHECK_PERIOD_S,
+        replicas_per_node=fleet.replicas_per_node,
         prefix_caching=app.engine.prefix_caching,
     )
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from autoscaler.interface import Slo
 from loadgen.metrics import summarise_records
+from serve_app.start_settings import planned_start_s
 from testbed.burst_response import summarise_bursts
 from testbed.fleet_metrics import summarise_fleet
 from testbed.results import Results
@@ -30,8 +31,9 @@ def summarise(results: Results, *, cut_short: str | None = None, problems: Seque
             results.decisions,
             duration_s=duration_s,
             initial_replicas=initial_replicas(results),
-            cold_start_s=float(fleet["cold_start_s"]),
+            cold_start_s=planned_start_s(fleet),
             gpus_per_replica=gpus_per_replica(results),
+            pool_holds_gpus=bool((fleet.get("warm_pool") or {}).get("holds_gpus")),
         ).as_json()
     bursts = summarise_bursts(
         results.records,

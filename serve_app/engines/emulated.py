@@ -32,7 +32,10 @@ def emulated_deployment(config: AppConfig, engine: EmulatedEngine, hardware: Har
     """The bound engine deployment."""
     deployment = serve.deployment(EmulatedReplica).options(**engine_deployment_options(config))
     return deployment.bind(
-        hardware, engine, cold_start_s=config.fleet.cold_start_s, metrics_interval_s=config.control.metrics_interval_s
+        hardware,
+        engine,
+        cold_start_s=config.fleet.planned_cold_start_s,
+        metrics_interval_s=config.control.metrics_interval_s,
     )
 
 

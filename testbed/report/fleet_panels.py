@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from autoscaler.interface import ReplicaState
+from autoscaler.fleet_tables import RecordedState
 from testbed.report import palette
 from testbed.report.panels import Floats, Panel, Series, Shape, Unit, until_end
 from testbed.report.time_bins import MOST_BINS, TimeBins, bins_over, length
@@ -15,15 +15,21 @@ Decisions = list[dict[str, Any]]
 # Up to so many changes are drawn as they were; beyond, one mean per bin.
 MOST_STEPS = 2 * MOST_BINS
 STATE_COLOURS = {
-    ReplicaState.READY: palette.READY,
-    ReplicaState.STARTING: palette.STARTING,
-    ReplicaState.DRAINING: palette.DRAINING,
+    RecordedState.READY: palette.READY,
+    RecordedState.STARTING: palette.STARTING,
+    RecordedState.DRAINING: palette.DRAINING,
+}
+# Drawn only where there are any. Dead replicas that nobody knows of, and those that wait for work.
+RARE_STATE_COLOURS = {
+    RecordedState.FAILED: palette.FAILED,
+    RecordedState.FILLING: palette.FILLING,
+    RecordedState.POOLED: palette.POOLED,
 }
 ENGINE_LOAD = (("running", "running", palette.RUNNING), ("waiting", "waiting in engines", palette.WAITING))
 
 
 def replica_panel(replicas: pd.DataFrame, decisions: Decisions, duration_s: float) -> Panel | str:
-    """Replicas wanted, starting, ready and draining, or why there is nothing to draw."""
+    """Replicas wanted and in each state, and how many died at an instant, or why there is nothing to draw."""
     if replicas.empty and not decisions:
         return "the run had no fleet of its own"
     edges_s = np.unique(np.concatenate([[0.0, duration_s], _floats(replicas, "start_s"), _floats(replicas, "end_s")]))
@@ -32,12 +38,24 @@ def replica_panel(replicas: pd.DataFrame, decisions: Decisions, duration_s: floa
         bins = bins_over(duration_s)
         edges_s = np.append(bins.starts_s, duration_s)
         note += f"; mean per {length(bins.width_s)}"
+    lasting = replicas[replicas["end_s"] > replicas["start_s"]]
+    rare = {state: colour for state, colour in RARE_STATE_COLOURS.items() if (lasting["state"] == state).any()}
     stacks = tuple(
         Series(state.value, colour, Shape.STACK, *mean_replicas(replicas[replicas["state"] == state], edges_s))
-        for state, colour in STATE_COLOURS.items()
+        for state, colour in (STATE_COLOURS | rare).items()
     )
     wanted = (_wanted(decisions, duration_s),) if decisions else ()
-    return Panel("Replicas", "replicas", note, Unit.COUNT, (*stacks, *wanted), height_pixels=130)
+    return Panel("Replicas", "replicas", note, Unit.COUNT, (*stacks, *wanted, *_died(replicas)), height_pixels=130)
+
+
+def _died(replicas: pd.DataFrame) -> tuple[Series, ...]:
+    """How many replicas died at an instant, where any did."""
+    deaths_s, died = np.unique(
+        _floats(replicas[replicas["state"] == RecordedState.FAILED], "start_s"), return_counts=True
+    )
+    if not len(deaths_s):
+        return ()
+    return (Series("died then", palette.FAILED, Shape.POINTS, deaths_s, died.astype(np.float64)),)
 
 
 def forecast_panel(

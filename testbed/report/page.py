@@ -10,6 +10,7 @@ import yaml
 from testbed.report import tables
 from testbed.report.burst_table import burst_rows, burst_sentence
 from testbed.report.facts import LIVE, LOAD, SIMULATED, RunFacts, gather_facts
+from testbed.report.fault_table import fault_table
 from testbed.report.figures import Timeline, draw_timeline
 from testbed.report.fleet_panels import forecast_panel, kv_cache_panel, queue_panel, replica_panel
 from testbed.report.model_panels import describe_budget, gpu_panel, model_panels, model_table
@@ -63,6 +64,7 @@ def render_page(facts: RunFacts) -> str:
         decisions_in_all=len(facts.results.decisions),
         long_table_rows=LONG_TABLE_ROWS,
         failures=tables.failure_table(facts),
+        faults=fault_table(facts),
         burst_sentence=burst_sentence(facts),
         bursts=burst_rows(facts),
         has_fleet=facts.fleet is not None,

@@ -82,8 +82,10 @@ def key_figures(facts: RunFacts) -> list[Tile]:
     ]
     if fleet is None:
         return tiles
+    died = [Tile("Replicas that died", str(fleet["failed_replicas"]))] if fleet.get("failed_replicas") else []
     return [
         *tiles,
+        *died,
         Tile("Peak replicas", str(fleet["peak_ready_replicas"]), "", f"mean {quantity(fleet['mean_ready_replicas'])}"),
         Tile(
             "GPU-hours",

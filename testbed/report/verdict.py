@@ -160,7 +160,8 @@ def burst_before(arrivals_s: Floats, duration_s: float, failure_s: float) -> flo
 def _fleet(facts: RunFacts) -> str:
     if facts.fleet is None:
         return ""
-    cost = f"held {quantity(facts.fleet['gpu_hours'])} GPU-hours"
+    died = facts.fleet.get("failed_replicas", 0)
+    cost = f"held {quantity(facts.fleet['gpu_hours'])} GPU-hours" + (f"; {_replicas(died)} died" if died else "")
     at_start = replica_counts(facts.results.replicas, [0.0]).iloc[0]
     first = int(at_start["ready"] + at_start["starting"])
     peak = int(facts.fleet["peak_ready_replicas"])

@@ -91,7 +91,7 @@ def test_errors_and_fallbacks_are_counted_by_decision() -> None:
 
 def test_counts_at_an_instant_of_change_are_those_after_it() -> None:
     counts = replica_counts(FLEET, [0.0, 19.9, 20.0, 30.0, 60.0, 65.0, 100.0])
-    assert list(counts.columns) == ["time_s", "starting", "ready", "draining"]
+    assert list(counts.columns) == ["time_s", "starting", "ready", "draining", "failed", "filling", "pooled"]
     assert counts["starting"].tolist() == [0, 0, 1, 0, 0, 0, 0]
     assert counts["ready"].tolist() == [1, 1, 1, 2, 1, 1, 0]
     assert counts["draining"].tolist() == [0, 0, 0, 0, 1, 0, 0]
@@ -115,3 +115,20 @@ def test_the_summary_agrees_with_counting_every_second(rows: list[tuple[str, int
     assert summary.peak_ready_replicas == max(naive)
     assert summary.without_ready_s == naive.count(0)
     assert summary.replica_seconds == seconds[["starting", "ready", "draining"]].to_numpy().sum()
+
+
+def test_a_dead_replica_is_counted_and_held_until_its_death_is_noticed_and_a_pool_as_it_is_configured() -> None:
+    rows = pd.DataFrame(
+        [
+            ("a", "ready", 0.0, 40.0),
+            ("a", "failed", 40.0, 42.0),
+            ("b", "failed", 50.0, 50.0),
+            ("pool-0", "filling", 0.0, 10.0),
+            ("pool-0", "pooled", 10.0, 100.0),
+        ],
+        columns=["replica_id", "state", "start_s", "end_s"],
+    )
+    asleep, loaded = (summarise_fleet(rows, [], **RUN, pool_holds_gpus=holds) for holds in (False, True))
+    assert (asleep.failed_replicas, asleep.peak_ready_replicas) == (2, 1)
+    assert (asleep.replica_seconds, loaded.replica_seconds) == (52.0, 142.0)
+    assert (asleep.pool_fraction, loaded.pool_fraction) == (10 / 52, 100 / 142)
