@@ -10,17 +10,16 @@ from rich.table import Table
 
 from loadgen.errors import InputError
 from testbed.cli_bench import bench_app
+from testbed.cli_export import Exports, export_beside, export_command
 from testbed.cli_forecast import forecast_app
 from testbed.cli_hardware import hardware_command, validate_command
+from testbed.cli_load import load_command
 from testbed.cli_profile import profile_app
+from testbed.cli_run import OutFolder, show_run
 from testbed.cli_selection import (
     LimitSeconds,
-    MaxOutputTokens,
-    MaxPromptTokens,
     RateFactor,
-    ServiceName,
     Speed,
-    StartSeconds,
 )
 from testbed.cli_trace import trace_app
 from testbed.progress import TerminalProgress
@@ -38,6 +37,8 @@ app.add_typer(bench_app)
 app.add_typer(profile_app)
 app.command("hardware")(hardware_command)
 app.command("validate")(validate_command)
+app.command("load")(load_command)
+app.command("export")(export_command)
 console = Console()
 
 ExperimentFile = Annotated[Path, typer.Argument(help="Experiment file, such as configs/experiments/quickstart.yaml.")]
@@ -57,7 +58,6 @@ Replicas = Annotated[
 ]
 Seed = Annotated[int | None, typer.Option(min=0, help="Seed of everything random.")]
 ServeFile = Annotated[Path | None, typer.Option("--serve", help="Another Serve config file.")]
-OutFolder = Annotated[Path, typer.Option("-o", "--out", help="New folder for the results.")]
 
 
 @app.command("simulate")
@@ -99,7 +99,7 @@ def simulate_command(
         resolved = load_experiment(experiment, overrides)
         with TerminalProgress(console, "simulating") as progress:
             folder = simulate_experiment(resolved, out, progress.update)
-    _show(folder)
+    show_run(folder)
 
 
 @app.command("run")
@@ -113,6 +113,7 @@ def run_command(
     policy: PolicyName = None,
     seed: Seed = None,
     serve: ServeFile = None,
+    exports: Exports = None,
 ) -> None:
     """Run an experiment live: start Ray and Serve on loopback where none runs, replay, collect, stop."""
     from testbed.config import Overrides, load_experiment
@@ -123,66 +124,8 @@ def run_command(
     resolved = load_experiment(experiment, overrides)
     with TerminalProgress(console, "starting") as progress:
         folder = run_experiment(resolved, out, progress)
-    _show(folder)
-
-
-@app.command("load")
-def load_command(
-    traffic: Annotated[Path, typer.Argument(help="A trace, or a workload model (a YAML, a shipped name).")],
-    url: Annotated[str, typer.Option(help="Server with an OpenAI-compatible API, such as http://127.0.0.1:8000.")],
-    model: Annotated[str, typer.Option(help="Model to ask for.")],
-    out: OutFolder,
-    start_s: StartSeconds = None,
-    limit_s: LimitSeconds = None,
-    service: ServiceName = None,
-    trace_model: Annotated[str | None, typer.Option(help="Only the requests for this model of the trace.")] = None,
-    rate_factor: RateFactor = None,
-    speed: Speed = None,
-    max_prompt_tokens: MaxPromptTokens = None,
-    max_output_tokens: MaxOutputTokens = None,
-    deadline_s: Annotated[float, typer.Option(help="A request that is not done so long after its time failed.")] = 30.0,
-    ttft_s: Annotated[float, typer.Option(help="Promised time to the first token, for the SLO attainment.")] = 2.0,
-    tpot_s: Annotated[float, typer.Option(help="Promised time per further token.")] = 0.2,
-    actors: Annotated[int, typer.Option(min=1, help="Ray actors that share the trace.")] = 1,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the prompts, and of a model's draws.")] = 0,
-    api_key_env: Annotated[str | None, typer.Option(help="Environment variable that holds the API key.")] = None,
-    prompts: Annotated[Path | None, typer.Option(help="Texts to send: a file of conversations, as ShareGPT's.")] = None,
-    tokenizer: Annotated[str | None, typer.Option(help="The served model's: its folder or hub name.")] = None,
-    self_test: Annotated[bool, typer.Option(help="First measure what this client can send in time.")] = True,
-) -> None:
-    """Replay a trace, open loop, against any OpenAI-compatible server."""
-    from loadgen.prompts.source import PromptSettings
-    from loadgen.selection import Selection, with_options
-    from testbed.load import LoadSettings, load_server
-
-    options = {
-        "start_s": start_s,
-        "limit_s": limit_s,
-        "service": service,
-        "model_name": trace_model,
-        "rate_factor": rate_factor,
-        "speed": speed,
-        "max_prompt_tokens": max_prompt_tokens,
-        "max_output_tokens": max_output_tokens,
-    }
-    selection = with_options(Selection(), options)
-    texts = PromptSettings(source=prompts or "synthetic", tokenizer=tokenizer).from_folder(Path())
-    settings = LoadSettings(
-        url,
-        model,
-        deadline_s,
-        ttft_s,
-        tpot_s,
-        selection,
-        texts,
-        actors=actors,
-        seed=seed,
-        api_key_env=api_key_env,
-        self_test=self_test,
-    )
-    with TerminalProgress(console, "reading the trace") as progress:
-        folder = load_server(traffic, settings, out, progress)
-    _show(folder)
+    show_run(folder)
+    export_beside(folder, exports)
 
 
 @app.command("report")
@@ -222,15 +165,6 @@ def tiny_model_command(folder: Annotated[Path, typer.Argument(help="New folder f
 
     make_tiny_model(folder)
     console.print(f"tiny model: {folder} (weights are made up by vLLM: load_format dummy)", soft_wrap=True)
-
-
-def _show(folder: Path) -> None:
-    """Print the summary of a finished run and where its report is."""
-    from testbed.report.terminal import render_summary
-    from testbed.results import REPORT, read_results
-
-    console.print(render_summary(read_results(folder)))
-    console.print(f"report: {folder / REPORT}", soft_wrap=True)
 
 
 def main() -> None:

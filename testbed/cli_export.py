@@ -6,11 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from loadgen.errors import InputError
-
-console = Console()
+from testbed.cli_run import console
 
 
 class ExportFormat(StrEnum):
@@ -36,6 +34,12 @@ def export_command(
 ) -> None:
     """Write a run in the format of another load generator."""
     export_run(results, to, out or results / RUN_FOLDERS[to])
+
+
+def export_beside(folder: Path, exports: list[ExportFormat] | None) -> None:
+    """Write a run that has just ended in each of these formats, into its folder."""
+    for to in exports or []:
+        export_run(folder, to, folder / RUN_FOLDERS[to])
 
 
 def export_run(folder: Path, to: ExportFormat, out: Path) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from autoscaler.fleet_tables import REPLICA_SCHEMA
 from loadgen.formats.detect import read_trace
 from loadgen.prompts.source import PromptSettings, open_prompts
 from loadgen.replay import ReplayProgress, replay
@@ -21,7 +22,10 @@ from testbed.environment import describe_environment, describe_trace
 from testbed.progress import TerminalProgress, replay_figures
 from testbed.ray_cluster import ray_cluster
 from testbed.replay_records import make_parts_folder, store_replay
-from testbed.results import create_results_folder, write_config, write_environment
+from testbed.results import create_results_folder, write_config, write_environment, write_tables
+from testbed.server_metrics import MetricsScraper, find_metrics_pages
+
+METRICS_INTERVAL_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,7 @@ class LoadSettings:
     seed: int
     api_key_env: str | None
     self_test: bool = True
+    metrics_urls: tuple[str, ...] | None = None  # None = the server's own /metrics, where it has one
 
 
 def load_server(traffic: Path, settings: LoadSettings, out: Path, progress: TerminalProgress) -> Path:
@@ -50,6 +55,7 @@ def load_server(traffic: Path, settings: LoadSettings, out: Path, progress: Term
     trace = _read_traffic(traffic, settings)
     target = Target(settings.url, settings.model, read_api_key(settings.api_key_env))
     probe(target)
+    metrics_urls = find_metrics_pages(settings.metrics_urls, target.root)
     progress.stage("reading the prompts")
     prompts = open_prompts(settings.prompts, progress.update)
     folder = create_results_folder(out)
@@ -69,8 +75,12 @@ def load_server(traffic: Path, settings: LoadSettings, out: Path, progress: Term
     def show(state: ReplayProgress) -> None:
         progress.update(min(max(state.now_s, 0.0), trace.duration_s), trace.duration_s, replay_figures(state))
 
+    def begin(start_epoch_s: float) -> None:
+        scraper.restart(start_epoch_s)
+        progress.stage("replaying")
+
     progress.stage("starting Ray")
-    with ray_cluster(needed_cpus=1):
+    with MetricsScraper(metrics_urls, METRICS_INTERVAL_S) as scraper, ray_cluster(needed_cpus=1):
         progress.stage("preparing the requests")
         outcome = replay(
             trace,
@@ -80,10 +90,13 @@ def load_server(traffic: Path, settings: LoadSettings, out: Path, progress: Term
             out_dir=make_parts_folder(folder),
             prompts=prompts,
             rng=np.random.default_rng(np.random.SeedSequence(settings.seed, spawn_key=(1,))),
-            on_start=lambda _: progress.stage("replaying"),
+            on_start=begin,
             on_progress=show,
         )
     store_replay(folder, outcome)
+    if metrics_urls:
+        write_tables(folder, replicas=REPLICA_SCHEMA.empty_table(), engine=scraper.table())
+        problems += scraper.problems()
     conclude_run(
         folder,
         cut_short="interrupted" if outcome.is_interrupted else None,

@@ -10,7 +10,7 @@ import re
 import threading
 import time
 import urllib.request
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -116,6 +116,12 @@ class MetricsScraper:
         ]
         return pa.Table.from_pylist(rows, schema=ENGINE_SCHEMA)
 
+    def problems(self) -> list[str]:
+        """A sentence where pages could not be read."""
+        if not self.failures:
+            return []
+        return [f"{self.failures} times the server's metrics could not be read, at last: {self.last_error}"]
+
     def _scrape_forever(self) -> None:
         due_s = time.monotonic()
         while not self._stop.is_set():
@@ -159,16 +165,21 @@ def fetch_page(url: str) -> str:
     return str(body, "utf-8")
 
 
-def check_metrics_urls(urls: Iterable[str]) -> None:
-    """Read each page once, so that a wrong address ends the command before anything is sent.
+def find_metrics_pages(urls: Sequence[str] | None, server: str) -> tuple[str, ...]:
+    """The pages to scrape: those named, or the server's own /metrics where it has one that tells of engines.
 
     Raises:
-        InputError: a page cannot be read, or is no metrics page.
+        InputError: a page that was named cannot be read.
     """
+    if urls is None:
+        own = f"{server}/metrics"
+        try:
+            return (own,) if read_engine_gauges(fetch_page(own)) else ()
+        except (OSError, ValueError):
+            return ()
     for url in urls:
         try:
             read_engine_gauges(fetch_page(url))
         except (OSError, ValueError) as error:
-            raise InputError(
-                f"--metrics-url {url}: no metrics page there ({error}); give the server's /metrics"
-            ) from error
+            raise InputError(f"--metrics-url {url}: no metrics page ({error}); give the server's /metrics") from error
+    return tuple(urls)

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 from prometheus_client.exposition import make_wsgi_app
 
 from loadgen.errors import InputError
-from testbed.server_metrics import MetricsScraper, check_metrics_urls, read_engine_gauges
+from testbed.server_metrics import MetricsScraper, find_metrics_pages, read_engine_gauges
 
 
 class QuietHandler(WSGIRequestHandler):
@@ -121,15 +121,21 @@ def test_a_server_that_goes_away_leaves_a_gap_and_is_counted() -> None:
         while scraper.failures < 2 and time.monotonic() < deadline_s:
             time.sleep(0.01)
     assert scraper.failures >= 2
-    assert scraper.last_error is not None
+    assert "127.0.0.1:9/metrics" in scraper.problems()[0]
     assert scraper.table().num_rows == 0
 
 
 def test_a_wrong_address_is_one_line() -> None:
+    wrong = "http://127.0.0.1:9/metrics"
     with pytest.raises(
-        InputError, match=r"^--metrics-url http://127.0.0.1:9/metrics: no metrics page there \(.*/metrics$"
+        InputError, match=rf"^--metrics-url {wrong}: no metrics page \(.*\); give the server's /metrics$"
     ):
-        check_metrics_urls(["http://127.0.0.1:9/metrics"])
+        find_metrics_pages([wrong], "http://127.0.0.1:8000")
+
+
+def test_a_servers_own_page_is_found_where_it_tells_of_engines(url: str) -> None:
+    assert find_metrics_pages(None, url.removesuffix("/metrics")) == (url,)
+    assert find_metrics_pages(None, "http://127.0.0.1:9") == ()
 
 
 def wait_for_rows(scraper: MetricsScraper, rows: int) -> None:
