@@ -103,6 +103,7 @@ class Exchange:
         self._pieces: list[tuple[float, bytes]] = []  # with instants of the monotonic clock: the run's costs a call
         self._unread_bytes = 0
         self._finish: _Finish | None = None
+        self._record: RequestRecord | None = None
         self._ended_s = 0.0
         self._failure = ""
         self._call: Call | None = None
@@ -140,7 +141,21 @@ class Exchange:
         self._end(_Finish.BODY if failure is None else _Finish.CONNECTION)
 
     def record(self) -> RequestRecord:
-        """What became of the request; to be asked for after its end."""
+        """What became of the request; to be asked for after its end. The answer is read at the first call."""
+        if self._record is None:
+            self._record = self._make_record()
+        return self._record
+
+    @property
+    def has_ended(self) -> bool:
+        """Its end is known."""
+        return self._finish is not None
+
+    @property
+    def _is_stream(self) -> bool:
+        return self._received.head is not None and self._received.head.status == 200
+
+    def _make_record(self) -> RequestRecord:
         received, answer = self._received, self._received.answer
         self._read_pieces()
         if self._finish is _Finish.BODY and self._is_stream:
@@ -167,15 +182,6 @@ class Exchange:
             attempts=1,
             chunk_offsets_s=answer.chunk_offsets_s() if self._keeps_chunk_offsets else None,
         )
-
-    @property
-    def has_ended(self) -> bool:
-        """Its end is known."""
-        return self._finish is not None
-
-    @property
-    def _is_stream(self) -> bool:
-        return self._received.head is not None and self._received.head.status == 200
 
     def _end_reached(self) -> End:
         """The end, by what brought it about; after `[DONE]`, what happens to the connection is no matter."""

@@ -1,0 +1,141 @@
+"""Connections: encrypted ones, several addresses of one host, bodies larger than a socket takes at once."""
+
+import asyncio
+import shutil
+import ssl
+import subprocess
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loadgen.client import StreamClient, send_request
+from loadgen.plan import PlannedRequest
+from loadgen.records import Cause, RequestRecord, Status
+from loadgen.run_clock import RunClock
+from loadgen.target import Target
+
+ANSWER = (
+    b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: 48\r\n\r\n"
+    b'data: {"choices":[{"text":"a"}]}\n\ndata: [DONE]\n\n'
+)
+
+
+def request_of(body: bytes) -> PlannedRequest:
+    lines = b"content-length: %d\r\n" % len(body)
+    return PlannedRequest(1, "api", "m", 1, 2, 0.0, 5.0, "/v1/completions", lines, memoryview(body))
+
+
+@asynccontextmanager
+async def serving(host: str, tls: ssl.SSLContext | None = None) -> AsyncIterator[tuple[int, list[bytes]]]:
+    """A server that answers each request; gives its port, and what it was sent."""
+    seen: list[bytes] = []
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                length = int(head.split(b"content-length: ")[1].split(b"\r\n")[0])
+                seen.append(head + await reader.readexactly(length))
+                writer.write(ANSWER)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            writer.close()
+
+    server = await asyncio.start_server(talk, host, 0, ssl=tls)
+    try:
+        yield server.sockets[0].getsockname()[1], seen
+    finally:
+        server.close()
+
+
+async def send(url: str, body: bytes = b"{}", times: int = 1) -> list[RequestRecord]:
+    async with StreamClient(Target(url, "m", "key")) as client:
+        clock = RunClock(time.monotonic())
+        records = [await send_request(client, request_of(body), clock) for _ in range(times)]
+    assert client.open_connections == 0
+    return records
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: Any) -> tuple[Path, Path]:
+    """A certificate for 'localhost' that is its own authority, and its key."""
+    if shutil.which("openssl") is None:
+        pytest.skip("needs the command openssl to make a certificate")
+    folder = tmp_path_factory.mktemp("tls")
+    command = (
+        "openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=localhost -addext subjectAltName=DNS:localhost"
+    )
+    paths = ["-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem")]
+    subprocess.run([*command.split(), *paths], check=True, capture_output=True)
+    return folder / "cert.pem", folder / "key.pem"
+
+
+async def test_an_encrypted_connection_is_made_and_used_again(certificate: Any, monkeypatch: Any) -> None:
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(*certificate)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
+    async with serving("127.0.0.1", tls) as (port, seen):
+        records = await send(f"https://localhost:{port}/v1", times=3)
+    assert [(record.status, record.output_tokens) for record in records] == [(Status.OK, 1)] * 3
+    assert seen[0].startswith(b"POST /v1/completions HTTP/1.1\r\nhost: localhost:%d\r\n" % port)
+    assert b"authorization: Bearer key\r\n" in seen[0]
+
+
+async def test_a_certificate_that_nobody_vouches_for_is_refused(certificate: Any) -> None:
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(*certificate)
+    async with serving("127.0.0.1", tls) as (port, seen):
+        (record,) = await send(f"https://localhost:{port}")
+    assert (record.status, record.cause) == (Status.FAILED, Cause.CONNECTION)
+    assert "SSLCertVerificationError" in str(record.error)
+    assert seen == []
+
+
+async def test_each_address_of_a_host_is_tried_until_one_answers(monkeypatch: Any) -> None:
+    async with serving("127.0.0.1") as (port, seen):
+
+        async def two_addresses(*_: Any, **__: Any) -> Any:
+            return [(0, 0, 0, "", (address, port)) for address in ("127.9.9.9", "127.0.0.1")]
+
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", two_addresses)
+        (record,) = await send(f"http://some.host:{port}")
+    assert record.status is Status.OK
+    assert len(seen) == 1
+
+
+async def test_a_name_that_is_unknown_fails_the_request() -> None:
+    (record,) = await send("http://no-such-host.invalid:80")
+    assert (record.status, record.cause) == (Status.FAILED, Cause.CONNECTION)
+    assert "cannot connect to no-such-host.invalid:80" in str(record.error)
+
+
+async def test_a_body_that_no_socket_takes_at_once_arrives_whole() -> None:
+    body = bytes(range(256)) * 40_000  # 10 MB
+    async with serving("127.0.0.1") as (port, seen):
+        records = await send(f"http://127.0.0.1:{port}", body, times=2)
+    assert [record.status for record in records] == [Status.OK] * 2
+    assert [message.endswith(b"\r\n\r\n" + body) for message in seen] == [True, True]
+
+
+async def test_a_path_in_front_of_the_api_is_kept() -> None:
+    async with serving("127.0.0.1") as (port, seen):
+        await send(f"http://127.0.0.1:{port}/gateway/v1")
+    assert seen[0].startswith(b"POST /gateway/v1/completions HTTP/1.1\r\n")
+
+
+async def test_idle_connections_are_closed_before_servers_close_them(monkeypatch: Any) -> None:
+    monkeypatch.setattr("loadgen.http_stream._KEEP_ALIVE_S", 0.05)
+    monkeypatch.setattr("loadgen.http_stream._SWEEP_INTERVAL_S", 0.05)
+    async with serving("127.0.0.1") as (port, _), StreamClient(Target(f"http://127.0.0.1:{port}", "m")) as client:
+        await send_request(client, request_of(b"{}"), RunClock(time.monotonic()))
+        assert client.open_connections == 1
+        await asyncio.sleep(0.3)
+        assert client.open_connections == 0
+
+
+def test_the_answer_used_here_has_the_length_that_it_says() -> None:
+    head, body = ANSWER.split(b"\r\n\r\n", 1)
+    assert int(head.rsplit(b" ", 1)[1]) == len(body)
