@@ -42,14 +42,20 @@ def _print_vllm(check: "VllmCheck") -> None:
 
     console.print(check.engine, style="bold", soft_wrap=True)
     table = Table()
-    for column in ("", "measured", "predicted", "error", "same load again"):
+    for column in ("", "measured", "predicted", "error", "logged steps", "same load again"):
         table.add_column(column, justify="left" if not column else "right")
     for name, row in check.errors_percent.items():
         for of, error in row.items():
             measured, predicted = check.median_s("measured")[name][of], check.median_s("predicted")[name][of]
             spread = check.spread_percent[name][of]
+            logged = check.logged_errors_percent[name][of]
             table.add_row(
-                f"{name.upper()} {of}", f"{measured:.4g} s", f"{predicted:.4g} s", f"{error:+.1f} %", f"{spread:.1f} %"
+                f"{name.upper()} {of}",
+                f"{measured:.4g} s",
+                f"{predicted:.4g} s",
+                f"{error:+.1f} %",
+                f"{logged:+.1f} %",
+                f"{spread:.1f} %",
             )
     console.print(table)
     console.print(f"fitted on: {FITTED_ON}", soft_wrap=True)

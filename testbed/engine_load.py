@@ -24,9 +24,10 @@ class OfferedLoad:
     prompt_tokens: NDArray[np.int64]
     output_tokens: NDArray[np.int64]
 
-    def replayed(self, hardware: HardwareProfile) -> ReplayTimes:
-        """The same on the engine kernel, in no time."""
-        return replay_arrivals(hardware, self.arrival_s, self.prompt_tokens, self.output_tokens)
+    def replayed(self, hardware: HardwareProfile, slowdown_at: Callable[[float], float] | None = None) -> ReplayTimes:
+        """The same on the engine kernel, in no time; `slowdown_at` as `replay_arrivals` takes it."""
+        columns = (self.arrival_s, self.prompt_tokens, self.output_tokens)
+        return replay_arrivals(hardware, *columns, slowdown_at=slowdown_at)
 
 
 @dataclass(frozen=True, slots=True)

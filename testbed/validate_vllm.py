@@ -62,21 +62,26 @@ class Repeat:
     Attributes:
         disturbance: how many times as long as fitted the steps of the fit rounds before and after it took, in sum.
         measured_s, predicted_s: at the engine's own interface, in this process; predicted with that disturbance.
+        logged_s: replayed with each step as long as the log has it at that time: what is off then is not step time,
+            but the schedule, or time outside the engine.
         step_error_percent: of its logged steps, predicted: in sum, and the mean absolute error of single steps.
     """
 
     disturbance: float
     measured_s: Mapping[str, Mapping[str, float]]
     predicted_s: Mapping[str, Mapping[str, float]]
+    logged_s: Mapping[str, Mapping[str, float]]
     step_error_percent: Mapping[str, float]
 
     @property
     def errors_percent(self) -> dict[str, dict[str, float]]:
         """How far the predictions are above what was measured."""
-        return {
-            name: {of: 100 * (self.predicted_s[name][of] / measured[of] - 1) for of in measured}
-            for name, measured in self.measured_s.items()
-        }
+        return _errors_percent(self.predicted_s, self.measured_s)
+
+    @property
+    def logged_errors_percent(self) -> dict[str, dict[str, float]]:
+        """The same of the replay with logged steps."""
+        return _errors_percent(self.logged_s, self.measured_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +103,11 @@ class VllmCheck:
     def errors_percent(self) -> dict[str, dict[str, float]]:
         """The median over the repeats."""
         return _medians([repeat.errors_percent for repeat in self.repeats])
+
+    @property
+    def logged_errors_percent(self) -> dict[str, dict[str, float]]:
+        """The median over the repeats, where each step takes as long as it was logged."""
+        return _medians([repeat.logged_errors_percent for repeat in self.repeats])
 
     def median_s(self, side: Literal["measured", "predicted"]) -> dict[str, dict[str, float]]:
         """The median over the repeats of what was measured, or predicted."""
@@ -133,6 +143,7 @@ class VllmCheck:
             "measured_s": self.median_s("measured"),
             "predicted_s": self.median_s("predicted"),
             "errors_percent": self.errors_percent,
+            "logged_errors_percent": self.logged_errors_percent,
             "spread_percent": self.spread_percent,
             "target_percent": TARGET_PERCENT,
             "is_within_target": self.is_within_target,
@@ -234,11 +245,19 @@ def _repeat(
     disturbance = float(fitted.duration_s.sum() / predicted_steps(fitted, coefficients).sum())
     held_out = measured_steps(log.between([span])).table
     predicted_s = disturbance * predicted_steps(held_out, coefficients)
-    replayed = load.replayed(stretched(profile.profile(), disturbance))
+    hardware = profile.profile()
+    began_s = log.between([span]).column("started_s") - span[0]
+    slowdown = (held_out.duration_s + hardware.host_s) / (predicted_s / disturbance + hardware.host_s)
+
+    def slowdown_at(now_s: float) -> float:
+        """How much longer than fitted the step took that was logged next to this second."""
+        return float(slowdown[np.argmin(np.abs(began_s - now_s))])
+
     return Repeat(
         disturbance,
         _latencies(times, load.output_tokens),
-        _latencies(replayed, load.output_tokens),
+        _latencies(load.replayed(stretched(hardware, disturbance)), load.output_tokens),
+        _latencies(load.replayed(hardware, slowdown_at), load.output_tokens),
         {
             "sum": 100 * float(predicted_s.sum() / held_out.duration_s.sum() - 1),
             "mean_absolute": 100 * float(np.abs(predicted_s / held_out.duration_s - 1).mean()),
@@ -260,6 +279,15 @@ def _outside_steps_s(log: StepLog, pieces: Sequence[PieceTimes]) -> float:
         own = (scheduled_s >= times.sent_s) & (finished_s <= times.finished_s)
         beyond_s.append(times.finished_s - times.sent_s - float((finished_s - scheduled_s)[own].sum()))
     return float(np.median(beyond_s))
+
+
+def _errors_percent(
+    predicted_s: Mapping[str, Mapping[str, float]], measured_s: Mapping[str, Mapping[str, float]]
+) -> dict[str, dict[str, float]]:
+    return {
+        name: {of: 100 * (predicted_s[name][of] / seconds - 1) for of, seconds in row.items()}
+        for name, row in measured_s.items()
+    }
 
 
 def _medians(found: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str, dict[str, float]]:

@@ -1,5 +1,6 @@
 """Replay of requests on one engine, with no fleet around it: at their times, or so many at a time."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,11 +42,13 @@ def replay_arrivals(
     prompt_tokens: NDArray[np.int64],
     output_tokens: NDArray[np.int64],
     texts: PromptTexts | None = None,
+    slowdown_at: Callable[[float], float] | None = None,
 ) -> ReplayTimes:
     """Send each request at its time, ascending; the engine sees it at the end of the step under way.
 
     Args:
         texts: the engine has a prefix cache, and these are the requests' prompts; None = it has none.
+        slowdown_at: a step that begins at this second takes so many times as long; None = as the hardware says.
     """
     requests = len(arrival_s)
     limits, costs = engine_limits(hardware), step_costs(hardware)
@@ -60,7 +63,7 @@ def replay_arrivals(
         if duration_s == 0.0:
             now_s = float(arrival_s[sent])
             continue
-        now_s += duration_s
+        now_s += duration_s if slowdown_at is None else duration_s * slowdown_at(now_s)
         complete_step(engine)
         _note_tokens(engine, times, now_s)
     return times

@@ -23,7 +23,7 @@ def repeat(ttft: float, tpot: float, e2e: float) -> Repeat:
     predicted = {
         name: {of: seconds * (1 + errors[name] / 100) for of, seconds in row.items()} for name, row in measured.items()
     }
-    return Repeat(1.0, measured, predicted, {"sum": 0.0, "mean_absolute": 1.0})
+    return Repeat(1.0, measured, predicted, measured, {"sum": 0.0, "mean_absolute": 1.0})
 
 
 def check_of(*repeats: Repeat) -> VllmCheck:
