@@ -69,7 +69,7 @@ class SimulatorBenchmark:
         requests_61_days: how many those were.
         bytes_per_request: how much that run's memory grew at most, its trace and tables included, by request.
         by_requests, by_replicas: how time grows: with the requests on 16 replicas, with the replicas (a million
-            requests, at the same load of each).
+            requests, at the same load of each); the least of three.
     """
 
     requests_per_s_16_replicas: float
@@ -106,10 +106,10 @@ def bench_simulator(on_stage: Callable[[str], None], *, scaling: bool) -> Simula
     if scaling:
         for requests in _REQUEST_STEPS:
             on_stage(f"{requests:,} requests on 16 replicas")
-            by_requests.append(fleet_speed(requests, 16))
+            by_requests.append(_least_disturbed(requests, 16))
         for replicas in _REPLICA_STEPS:
             on_stage(f"a million requests on {replicas} replicas")
-            by_replicas.append(fleet_speed(1_000_000, replicas))
+            by_replicas.append(_least_disturbed(1_000_000, replicas))
     return SimulatorBenchmark(
         requests_per_s_16_replicas=median(rates),
         seconds_61_days=months["seconds"],
@@ -129,6 +129,11 @@ def fleet_speed(requests: int, replicas: int) -> Speed:
     seconds = time.process_time() - start_s
     assert fleet.all_ended, "every deadline has passed"
     return Speed(len(trace), replicas, seconds)
+
+
+def _least_disturbed(requests: int, replicas: int) -> Speed:
+    """The fastest of several runs: others on the machine, who share its caches, can only make a run slower."""
+    return min((fleet_speed(requests, replicas) for _ in range(_REPEATS)), key=lambda speed: speed.seconds)
 
 
 def bursty_trace(requests: int, rate_per_s: float) -> Trace:

@@ -51,13 +51,19 @@ def traces_command(
 @bench_app.command("simulator")
 def simulator_command(
     scaling: Annotated[bool, typer.Option(help="Also how time grows with requests and replicas (minutes).")] = False,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw that growth as a page; its figures go beside it as JSON.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measure how fast the fleet simulator is: a million requests on 16 replicas, and two months of a policy."""
     from testbed.bench_simulator import TARGETS, bench_simulator
+    from testbed.scaling_plot import scaling_sentence, write_scaling_page
 
     with TerminalProgress(progress_console, "starting") as progress:
-        benchmark = bench_simulator(progress.stage, scaling=scaling)
+        benchmark = bench_simulator(progress.stage, scaling=scaling or plot is not None)
+    if plot is not None:
+        write_scaling_page(benchmark.by_requests, benchmark.by_replicas, plot)
     if as_json:
         print(json.dumps(benchmark.as_json(), indent=2))
         return
@@ -69,6 +75,8 @@ def simulator_command(
                 row = (f"{speed.requests:,}", f"{speed.replicas}", f"{speed.seconds:.2f}")
                 table.add_row(*row, f"{speed.requests_per_s:,.0f}")
             console.print(table)
+    if benchmark.by_requests:
+        console.print(scaling_sentence(benchmark.by_requests, benchmark.by_replicas), soft_wrap=True)
     console.print(benchmark.conclusion(), soft_wrap=True)
 
 
