@@ -20,6 +20,7 @@ from testbed.results import read_results
 
 ROOT = Path(__file__).parents[2]
 QUICKSTART = ROOT / "configs/experiments/quickstart.yaml"
+TWO_MODELS = ROOT / "configs/experiments/two_models.yaml"
 DEMO = ROOT / "configs/workloads/burst_demo.yaml"
 SHORT = ("--limit-s", "20")
 
@@ -148,6 +149,19 @@ def test_another_profile_is_simulated_with_what_follows_from_it_and_says_so(tmp_
     again = burstscale("simulate", out / "config.yaml", "-o", tmp_path / "again")
     assert again.returncode == 0, again.stderr
     assert (tmp_path / "again/decisions.jsonl").read_bytes() == (out / "decisions.jsonl").read_bytes()
+
+
+def test_several_models_are_simulated_from_one_file_and_not_run_live(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    result = burstscale("simulate", TWO_MODELS, "--limit-s", "120", "--rate-factor", "1", "-o", out)
+    assert result.returncode == 0, result.stderr
+    for words in ("gpt-4 conversation", "Of 16 GPUs", f"report: {out / 'report.html'}"):
+        assert words in result.stdout
+    assert set(read_results(out).records["model"]) == {"chatgpt", "gpt-4"}
+    again = burstscale("report", out)
+    assert again.returncode == 0, again.stderr
+    assert_refused(burstscale("run", TWO_MODELS, "-o", tmp_path / "live"), "only `burstscale simulate` takes")
+    assert_refused(burstscale("simulate", TWO_MODELS, "--replicas", "2", "-o", tmp_path / "x"), "does not say which")
 
 
 def test_report_writes_the_page_again_also_for_a_run_that_was_cut_short(tmp_path: Path) -> None:
