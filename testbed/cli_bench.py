@@ -85,11 +85,20 @@ def loadgen_command(
     rate: Annotated[list[float] | None, typer.Option(min=1, help="Requests per second; may be given again.")] = None,
     duration_s: Annotated[float, typer.Option(min=0.5, help="Of the plan at each rate.")] = 20.0,
     peers: Annotated[bool, typer.Option(help="Also other load generators that are installed.")] = True,
+    soak: Annotated[
+        int | None, typer.Option(min=1000, help="Instead: memory over so many requests, as 100000.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measure how punctually requests are sent and what each costs, beside a bare socket and other tools."""
     from testbed.bench_loadgen import DEFAULT_RATES_PER_S, TARGETS, bench_loadgen
+    from testbed.soak_loadgen import soak_loadgen
 
+    if soak is not None:
+        with TerminalProgress(progress_console, f"sending {soak:,} requests") as progress:
+            soaked = soak_loadgen(soak, progress.update)
+        print(json.dumps(soaked.as_json(), indent=2)) if as_json else console.print(soaked.sentence(), soft_wrap=True)
+        return
     with TerminalProgress(progress_console, "starting") as progress:
         benchmark = bench_loadgen(rate or DEFAULT_RATES_PER_S, duration_s, progress.stage, with_peers=peers)
     if as_json:

@@ -46,6 +46,14 @@ class Soak:
     growth_bytes: float
     open_connections: int
 
+    def sentence(self) -> str:
+        """The same for a person."""
+        return (
+            f"{self.requests:,} requests in {self.seconds:.0f} s, {self.ok:,} ok: memory grew by "
+            f"{self.growth_bytes_per_request:.1f} bytes a request ({self.growth_bytes / 1e6:.1f} MB over all); "
+            f"{self.open_connections} connections left"
+        )
+
     def as_json(self) -> dict[str, Any]:
         """The figures by name."""
         return asdict(self)
