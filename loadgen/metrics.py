@@ -57,6 +57,8 @@ class ServiceSummary:
         by_status: requests per status, every status named.
         by_cause: requests per cause, those that occurred.
         ttft, tpot, e2e: over the requests that ended ok.
+        gap_per_chunk: between chunks of text, over the requests that ended ok and whose chunks' instants were kept.
+        gap_per_token: the same over those of them whose every chunk is one token: what others call ITL.
         ttft_with_failures, tpot_with_failures, e2e_with_failures: over all offered, a failure counting as infinite.
         requests_per_s, output_tokens_per_s: what ended ok, over the run's length.
         attainment_fraction: share of the offered requests that ended ok within TTFT and TPOT; None where the service
@@ -73,6 +75,8 @@ class ServiceSummary:
     ttft: LatencySummary
     tpot: LatencySummary
     e2e: LatencySummary
+    gap_per_chunk: LatencySummary
+    gap_per_token: LatencySummary
     ttft_with_failures: LatencySummary
     tpot_with_failures: LatencySummary
     e2e_with_failures: LatencySummary
@@ -191,6 +195,8 @@ def _summarise(
         ttft=_summary(latencies.ttft_s[is_ok]),
         tpot=_summary(latencies.tpot_s[is_ok]),
         e2e=_summary(latencies.e2e_s[is_ok]),
+        gap_per_chunk=_summary(_chunk_gaps_s(frame[is_ok])),
+        gap_per_token=_summary(_chunk_gaps_s(frame[is_ok], one_token_each=True)),
         ttft_with_failures=_summary(latencies.ttft_s[is_ok], failures),
         tpot_with_failures=_summary(latencies.tpot_s[is_ok], failures),
         e2e_with_failures=_summary(latencies.e2e_s[is_ok], failures),
@@ -201,6 +207,17 @@ def _summarise(
         lateness_p50_s=_percentile(finite_lateness_s, 50),
         lateness_p99_s=_percentile(finite_lateness_s, 99),
     )
+
+
+def _chunk_gaps_s(part: pd.DataFrame, *, one_token_each: bool = False) -> Floats:
+    """The gaps between chunks of all these requests; empty where no instants were kept."""
+    if "chunk_offsets_s" not in part:
+        return np.zeros(0)
+    kept = part[part["chunk_offsets_s"].notna()]
+    if one_token_each:
+        kept = kept[kept["chunk_offsets_s"].map(len) == kept["output_tokens"]]
+    gaps_s = [np.diff(np.asarray(offsets_s, dtype=np.float64)) for offsets_s in kept["chunk_offsets_s"]]
+    return np.concatenate([np.zeros(0), *gaps_s])
 
 
 def _ratio(amount: float, whole: float) -> float | None:

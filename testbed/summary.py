@@ -5,6 +5,7 @@ from typing import Any
 
 from autoscaler.interface import Slo
 from loadgen.metrics import summarise_records
+from loadgen.validity import judge_validity
 from serve_app.start_settings import planned_start_s
 from testbed.burst_response import summarise_bursts
 from testbed.fleet_metrics import summarise_fleet
@@ -22,6 +23,7 @@ def summarise(results: Results, *, cut_short: str | None = None, problems: Seque
         "problems": list(problems),
         "planned_requests": planned,
         "recorded_requests": len(results.records),
+        "validity": judge_validity(results.records).as_json(),
         "requests": summarise_records(results.records, service_slos(results.config), trace_s).as_json(),
     }
     if not results.replicas.empty:

@@ -15,6 +15,8 @@ LATENCIES = (
     ("ttft", "Time to first token (TTFT)"),
     ("tpot", "Time per further token (TPOT)"),
     ("e2e", "End to end (E2E)"),
+    ("gap_per_chunk", "Between chunks"),
+    ("gap_per_token", "Between tokens (ITL, where each chunk is one)"),
 )
 PERCENTILES = (("p50_s", "p50"), ("p90_s", "p90"), ("p99_s", "p99"))
 
@@ -122,6 +124,8 @@ def service_table(facts: RunFacts) -> tuple[tuple[str, ...], list[Row]]:
         row("Throughput (output tokens/s)", lambda figures: quantity(figures["output_tokens_per_s"])),
     ]
     for key, title in LATENCIES:
+        if facts.total.get(key, {}).get("p50_s") is None and key.startswith("gap"):
+            continue  # not measured
         rows.append(Row(title, kind="group"))
         rows.extend(_latency_row(key, field, name, columns) for field, name in PERCENTILES)
     return tuple(label for label, _ in columns), rows

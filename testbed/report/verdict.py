@@ -28,7 +28,6 @@ REASONS: dict[str, str] = {
 }
 # What comes from more load than the fleet could carry.
 OVERLOAD = frozenset({Cause.QUEUE_FULL, Cause.NO_READY_REPLICA, Cause.DEADLINE_IN_QUEUE, Cause.DEADLINE_IN_ENGINE})
-LATE_S = 0.1
 # Failures are called close together when nine of ten lie within a quarter of the run.
 CLOSE_SHARE, CLOSE_PART = 0.9, 0.25
 BURST_FACTOR = 2.0
@@ -68,12 +67,8 @@ def list_warnings(facts: RunFacts) -> list[str]:
         warnings.append(f"{repeated:,} records repeat a request that has one already.")
     if lost := total["by_cause"].get(Cause.CLIENT_LOST, 0):
         warnings.append(f"The load generator lost {lost:,} requests: an actor of it died.")
-    late_s = total["lateness_p99_s"]
-    if late_s is not None and late_s > LATE_S:
-        warnings.append(
-            f"1 % of the requests were sent more than {length(late_s)} late: the load generator could not keep up, "
-            "and its delay counts in TTFT and E2E."
-        )
+    validity = summary.get("validity") or {"reasons": []}
+    warnings.extend(f"This run is not valid: {reason}." for reason in validity["reasons"])
     if facts.fleet and facts.fleet["policy_errors"]:
         warnings.append(f"The policy failed in {facts.fleet['policy_errors']:,} decisions; the target stayed in them.")
     return warnings

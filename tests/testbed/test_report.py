@@ -211,7 +211,7 @@ def test_late_sending_failed_decisions_and_repeated_records_are_warnings(
     decisions = [dataclasses.replace(decision, error="ValueError: nan") for decision in story.decisions[:3]]
     late = dataclasses.replace(story, records=records, decisions=decisions)
     warnings = " ".join(list_warnings(gather_facts(conclude_run(write_run(tmp_path / "run", late)))))
-    assert "more than 0.5 s late" in warnings
+    assert "This run is not valid: 1 % of the requests were sent more than 500 ms late" in warnings
     assert "The policy failed in 3 decisions" in warnings
     assert "1 records repeat" in warnings
 

@@ -1,0 +1,77 @@
+"""Whether a run was sent as planned: if not, its latencies speak of the load generator as much as of the server."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from loadgen.metrics import Floats, as_frame, float_column
+from loadgen.records import Cause, Status
+
+# What is late by this much is late for a person who waits for a first token.
+LIMIT_LATENESS_P99_S = 0.1
+# A client that sends late sends in bursts, or evens bursts out: either makes another traffic of it.
+LIMIT_CV_CHANGE_FRACTION = 0.05
+_LEAST_GAPS = 20  # fewer tell nothing of a coefficient of variation
+
+
+@dataclass(frozen=True, slots=True)
+class Validity:
+    """How a run was sent, against its plan.
+
+    Attributes:
+        lateness_p99_s: of the requests that were sent; None = none was.
+        planned_cv, sent_cv: coefficient of variation of the gaps between scheduled, and between actual, instants of the
+            requests that were sent; None = too few gaps.
+        not_sent: requests of the plan that were never sent although nobody ended the run.
+        reasons: one sentence for each limit that is passed; empty = the run is valid.
+    """
+
+    lateness_p99_s: float | None
+    planned_cv: float | None
+    sent_cv: float | None
+    not_sent: int
+    reasons: tuple[str, ...]
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether the run says something of the server alone."""
+        return not self.reasons
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values for summary.json."""
+        return {"is_valid": self.is_valid, **asdict(self), "reasons": list(self.reasons)}
+
+
+def judge_validity(records: pa.Table | pd.DataFrame) -> Validity:
+    """Hold the instants at which requests were sent against those at which the plan has them."""
+    frame = as_frame(records)
+    scheduled_s, sent_s = float_column(frame, "scheduled_s"), float_column(frame, "sent_s")
+    is_sent = ~np.isnan(sent_s)
+    given_up = (frame["status"] == Status.CANCELLED) & (frame["cause"] == Cause.RUN_ENDED)
+    not_sent = int((~is_sent & ~given_up.to_numpy(dtype=bool)).sum())
+    lateness_s = sent_s[is_sent] - scheduled_s[is_sent]
+    lateness_p99_s = float(np.percentile(lateness_s, 99)) if len(lateness_s) else None
+    planned_cv, sent_cv = gap_cv(scheduled_s[is_sent]), gap_cv(sent_s[is_sent])
+    reasons = []
+    if lateness_p99_s is not None and lateness_p99_s > LIMIT_LATENESS_P99_S:
+        reasons.append(
+            f"1 % of the requests were sent more than {1000 * lateness_p99_s:.0f} ms late "
+            f"(limit {1000 * LIMIT_LATENESS_P99_S:.0f} ms): the load generator could not keep up"
+        )
+    if planned_cv and sent_cv is not None and abs(sent_cv / planned_cv - 1) > LIMIT_CV_CHANGE_FRACTION:
+        reasons.append(
+            f"the gaps between requests vary by a CV of {sent_cv:.2f} as sent, of {planned_cv:.2f} as planned "
+            f"(limit {100 * LIMIT_CV_CHANGE_FRACTION:.0f} % apart): another traffic was sent than asked for"
+        )
+    if not_sent:
+        reasons.append(f"{not_sent:,} requests were never sent: the part of the load generator that had them ended")
+    return Validity(lateness_p99_s, planned_cv, sent_cv, not_sent, tuple(reasons))
+
+
+def gap_cv(instants_s: Floats) -> float | None:
+    """Standard deviation / mean of the gaps between instants; None = too few, or all at once."""
+    gaps_s = np.diff(np.sort(instants_s))
+    return float(gaps_s.std() / gaps_s.mean()) if len(gaps_s) >= _LEAST_GAPS and gaps_s.mean() > 0 else None
