@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from autoscaler.interface import Priority, ScalingLimits, ServiceClass, Slo
+from autoscaler.simulator.engine_options import VLLM_DEFAULTS, AdmissionOrder, EngineOptions, Preemption
 from loadgen.errors import InputError
 from loadgen.strict_config import StrictModel, parse, read_yaml
 from loadgen.trace import SERVICE_LABELS
@@ -16,6 +17,19 @@ from serve_app.start_settings import StartSettings, WarmPoolSettings, start_of
 
 # Serve asks each replica so often whether it lives; a dead one is replaced when it does not answer.
 HEALTH_CHECK_PERIOD_S = 2.0
+
+
+class EngineScheduling(StrictModel):
+    """How an emulated engine orders its requests and what it does when KV blocks run out; see `EngineOptions`.
+
+    Live, the predicted length of an answer is the request's `max_tokens`; `prediction_sigma` is for the simulator.
+    """
+
+    order: AdmissionOrder = VLLM_DEFAULTS.order
+    prediction_sigma: NonNegativeFloat = VLLM_DEFAULTS.prediction_sigma
+    preemption: Preemption = VLLM_DEFAULTS.preemption
+    swap_space_gib: NonNegativeFloat = VLLM_DEFAULTS.swap_space_gib
+    watermark_fraction: Annotated[float, Field(ge=0, lt=1)] = VLLM_DEFAULTS.watermark_fraction
 
 
 class EmulatedEngine(StrictModel):
@@ -31,6 +45,12 @@ class EmulatedEngine(StrictModel):
     hardware: str
     stream_interval_s: PositiveFloat = 0.1
     prefix_caching: bool = False
+    scheduling: EngineScheduling = EngineScheduling()
+
+    @property
+    def options(self) -> EngineOptions:
+        """The same as the engine kernel takes it."""
+        return EngineOptions(**self.scheduling.model_dump())
 
 
 class VllmEngine(StrictModel):
@@ -62,6 +82,13 @@ class VllmEngine(StrictModel):
         """
         is_on = self.engine_kwargs.get("enable_prefix_caching")
         return True if is_on is None else bool(is_on)
+
+    @property
+    def options(self) -> EngineOptions:
+        """The watermark that vLLM is given; no priorities are sent to it, so that its order is that of arrival."""
+        return EngineOptions(
+            watermark_fraction=float(self.engine_kwargs.get("watermark", VLLM_DEFAULTS.watermark_fraction))
+        )
 
 
 class FleetSettings(StrictModel):

@@ -112,6 +112,7 @@ def fleet_of(app: AppConfig, settle_s: float, faults: tuple[Fault, ...] = ()) ->
         failure_notice_s=HEALTH_CHECK_PERIOD_S,
         replicas_per_node=fleet.replicas_per_node,
         prefix_caching=app.engine.prefix_caching,
+        engine=app.engine.options,
     )
 
 

@@ -16,6 +16,10 @@ GIB = 2**30
 MEMORY_FRACTION = 0.9  # vLLM's gpu_memory_utilization
 OTHER_BYTES = 4 * GIB  # activations, CUDA graphs and the CUDA context
 A40_BYTES_PER_S = 696e9
+# A lane of PCIe 4.0 carries 16 Gbit/s in 130 bits for 128, one of 5.0 twice as much; 0.8 of it is taken for large
+# copies from and to pinned host memory (assumed, not measured).
+PCIE_4_BYTES_PER_S = 0.8 * 16 * 16e9 * (128 / 130) / 8
+PCIE_5_BYTES_PER_S = 2 * PCIE_4_BYTES_PER_S
 A100_OVER_A40_PEAK = 312 / 149.7  # bfloat16 TFLOPS, dense, by NVIDIA's data sheets
 
 
@@ -31,6 +35,7 @@ class Card:
         max_sequences, max_batched_tokens: vLLM's defaults for a server on a card of this size (1,024 and 8,192 from
             70 GiB on, A100 excepted; else 256 and 2,048).
         kv_cache_tokens: where a run of vLLM has told it; None = memory less weights and 4 GiB.
+        host_link_bytes_per_s: by its data sheet's PCIe generation.
 
     Source: vllm 0.29.0, engine/arg_utils.py, get_batch_defaults.
     """
@@ -47,6 +52,7 @@ class Card:
     max_sequences: int = 256
     max_batched_tokens: int = 2048
     kv_cache_tokens: int | None = None
+    host_link_bytes_per_s: float = PCIE_4_BYTES_PER_S
 
     def cache_tokens(self, shape: ModelShape) -> int:
         """Tokens in the KV cache of a replica."""
@@ -94,12 +100,12 @@ CARDS = (
     Card(
         "h100", "H100 80 GB SXM", 80 * GIB, (LLAMA_2_7B, LLAMA_2_13B, LLAMA_3_8B, LLAMA_3_70B_ON_4),
         "NVIDIA AIConfigurator (Apache-2.0), h100_sxm, vLLM 0.24", _aiconfigurator("h100_sxm/0.24.0"), KERNEL_SUMS,
-        max_sequences=1024, max_batched_tokens=8192,
+        max_sequences=1024, max_batched_tokens=8192, host_link_bytes_per_s=PCIE_5_BYTES_PER_S,
     ),
     Card(
         "h200", "H200 141 GB SXM", 141 * GIB, (LLAMA_2_7B, LLAMA_2_13B, LLAMA_3_8B, LLAMA_3_70B_ON_4),
         "NVIDIA AIConfigurator (Apache-2.0), h200_sxm, vLLM 0.24", _aiconfigurator("h200_sxm/0.24.0"), KERNEL_SUMS,
-        max_sequences=1024, max_batched_tokens=8192,
+        max_sequences=1024, max_batched_tokens=8192, host_link_bytes_per_s=PCIE_5_BYTES_PER_S,
     ),
     Card(
         "l40s", "L40S 48 GB", 46068 * 2**20, (LLAMA_2_7B, LLAMA_2_13B, LLAMA_3_8B),
@@ -122,7 +128,7 @@ CARDS = (
     Card(
         "rtxpro6000", "RTX PRO 6000 96 GB", 97887 * 2**20, (LLAMA_3_8B,),
         "LLMServingSim (MIT), layer tables of this card, vLLM 0.19", _serving_sim("RTXPRO6000"), OWN_MIXED,
-        has_mixed_steps=True, max_sequences=1024, max_batched_tokens=8192,
+        has_mixed_steps=True, max_sequences=1024, max_batched_tokens=8192, host_link_bytes_per_s=PCIE_5_BYTES_PER_S,
     ),
 )  # fmt: skip
 

@@ -15,6 +15,7 @@ from loadgen.strict_config import parse
 
 HOST_S = 0.001  # one value for all cards: the middle of what single runs on other cards are consistent with
 HOST_S_RANGE = (0.0, 0.002)
+HOST_LINK = "host_link_bytes_per_s is taken as 0.8 of the card's PCIe x16 link, not measured."
 MEASURED_MIXED_ERROR = 0.5  # of a measured mixed-step term: so far one moves with contexts up to 16,384 in the fit
 
 
@@ -66,13 +67,16 @@ def hardware_file(card: Card, shape: ModelShape, fit: Fit, ratios: MixedRatios) 
         "max_sequences": card.max_sequences,
         "max_batched_tokens": card.max_batched_tokens,
         "max_model_tokens": shape.max_model_tokens,
+        "kv_token_bytes": shape.kv_bytes_per_token,
+        "host_link_bytes_per_s": rounded(card.host_link_bytes_per_s),
     }
     return parse(HardwareFile, values, name)
 
 
 def write_hardware(hardware: HardwareFile, path: Path, written_by: str = "profile fit") -> None:
     """Write the file, its source folded to lines that a person reads; `written_by` which command."""
-    values = hardware.model_dump(mode="json")
+    optional = {name for name, field in HardwareFile.model_fields.items() if not field.is_required()}
+    values = hardware.model_dump(mode="json", exclude={name for name in optional if getattr(hardware, name) is None})
     source = textwrap.fill(values.pop("source"), 118, initial_indent="  ", subsequent_indent="  ")
     head = {key: values.pop(key) for key in ("name", "gpu", "gpus", "model")}
     order = [name for name in HardwareFile.model_fields if name in values]
@@ -132,6 +136,7 @@ def _source(card: Card, shape: ModelShape, fit: Fit) -> str:
         parts.append("kv_cache_tokens = (0.9 memory - weights - 4 GiB) / bytes of a token.")
     else:
         parts.append("kv_cache_tokens is what a run of vLLM reported.")
+    parts.append(HOST_LINK)
     return " ".join(parts)
 
 

@@ -55,6 +55,9 @@ class EngineOptions:
         return float(predicted_tokens) if self.order is AdmissionOrder.SHORTEST_PREDICTED else 0.0
 
 
+VLLM_DEFAULTS = EngineOptions()
+
+
 def engine_ranks(
     trace: Trace, classes: Mapping[str, ServiceClass], options: EngineOptions, rng: np.random.Generator
 ) -> NDArray[np.float64]:

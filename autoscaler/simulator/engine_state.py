@@ -5,7 +5,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from autoscaler.interface import HardwareProfile
-from autoscaler.simulator.engine_options import EngineOptions, Preemption
+from autoscaler.simulator.engine_options import VLLM_DEFAULTS, EngineOptions, Preemption
 from autoscaler.simulator.engine_queue import goes_before
 from autoscaler.simulator.prefix_cache import (
     PrefixCache,
@@ -15,8 +15,6 @@ from autoscaler.simulator.prefix_cache import (
     empty_prefix_cache,
 )
 from loadgen.errors import InputError
-
-VLLM_DEFAULTS = EngineOptions()
 
 
 @dataclass(slots=True)

@@ -6,12 +6,12 @@ import logging
 import os
 import time
 import zlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 from ray import serve
 
-from autoscaler.interface import HardwareProfile
+from autoscaler.interface import HardwareProfile, Priority
 from loadgen.errors import InputError
 from serve_app.config import AppConfig, EmulatedEngine
 from serve_app.deployment_options import engine_deployment_options
@@ -34,6 +34,7 @@ def emulated_deployment(config: AppConfig, engine: EmulatedEngine, hardware: Har
     return deployment.bind(
         hardware,
         engine,
+        priorities={label: service.priority for label, service in config.services.items()},
         cold_start_s=config.fleet.planned_cold_start_s,
         metrics_interval_s=config.control.metrics_interval_s,
     )
@@ -43,13 +44,22 @@ class EmulatedReplica:
     """An engine replica (`serve_app.engines.protocol.EngineReplica`) around the paced engine kernel."""
 
     async def __init__(  # type: ignore[misc]  # Serve awaits it; the replica is STARTING until it returns
-        self, hardware: HardwareProfile, engine: EmulatedEngine, *, cold_start_s: float, metrics_interval_s: float
+        self,
+        hardware: HardwareProfile,
+        engine: EmulatedEngine,
+        *,
+        priorities: Mapping[str, Priority],
+        cold_start_s: float,
+        metrics_interval_s: float,
     ) -> None:
         context = serve.get_replica_context()
         self._replica_id = context.replica_id.unique_id
         self._max_model_tokens = hardware.max_model_tokens
         self._block_tokens = hardware.block_tokens if engine.prefix_caching else None
-        self._engine = PacedEngine(hardware, engine.stream_interval_s, prefix_caching=engine.prefix_caching)
+        self._options, self._priorities = engine.options, priorities
+        self._engine = PacedEngine(
+            hardware, engine.stream_interval_s, prefix_caching=engine.prefix_caching, options=self._options
+        )
         self._work = asyncio.get_running_loop().create_task(self._engine.run())
         self._reporter = EngineReporter(context.app_name, self._replica_id, metrics_interval_s, self._engine.load)
         requested_at_s = await _requested_at_s(context.app_name, self._replica_id)
@@ -93,8 +103,9 @@ class EmulatedReplica:
         room = self._max_model_tokens - generation.prompt_words
         output_tokens = generation.max_tokens or min(_open_length(call), max(room, 1))
         hashes = block_hashes(generation.prompt, self._block_tokens) if self._block_tokens is not None else ()
+        rank = self._options.rank(self._priorities[call.service], generation.max_tokens or OPEN_ENDED_TOKENS)
         try:
-            return self._engine.add(generation.prompt_words, output_tokens, hashes)
+            return self._engine.add(generation.prompt_words, output_tokens, hashes, rank)
         except InputError as error:
             raise too_long(str(error)) from error
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from autoscaler.interface import HardwareProfile
 from autoscaler.simulator.engine import EngineStep, EngineStepper
+from autoscaler.simulator.engine_options import VLLM_DEFAULTS, EngineOptions
 from serve_app.engines.prompt_texts import LivePromptTexts
 from serve_app.telemetry import EngineLoad
 
@@ -38,9 +39,17 @@ class PacedEngine:
         prefix_caching: prompts that begin alike share what was computed of them.
     """
 
-    def __init__(self, hardware: HardwareProfile, chunk_interval_s: float, *, prefix_caching: bool = False) -> None:
+    def __init__(
+        self,
+        hardware: HardwareProfile,
+        chunk_interval_s: float,
+        *,
+        prefix_caching: bool = False,
+        options: EngineOptions = VLLM_DEFAULTS,
+    ) -> None:
         self._prompts = LivePromptTexts(hardware.block_tokens) if prefix_caching else None
-        self._stepper = EngineStepper(hardware, texts=self._prompts.texts if self._prompts else None)
+        texts = self._prompts.texts if self._prompts else None
+        self._stepper = EngineStepper(hardware, texts=texts, options=options)
         self._chunk_interval_s = chunk_interval_s
         self._requests: dict[int, PacedRequest] = {}
         self._added = 0
@@ -59,13 +68,18 @@ class PacedEngine:
             found_tokens_total=stepper.found_tokens if has_cache else None,
         )
 
-    def add(self, prompt_tokens: int, output_tokens: int, block_hashes: Sequence[int] = ()) -> PacedRequest:
+    def add(
+        self, prompt_tokens: int, output_tokens: int, block_hashes: Sequence[int] = (), rank: float = 0.0
+    ) -> PacedRequest:
         """Queue a request. Prompts with equal first `block_hashes` share these blocks, where there is a prefix cache.
+
+        Args:
+            rank: the lowest goes first, equals by arrival (`EngineOptions.rank`).
 
         Raises:
             InputError: it is longer than the engine can ever hold.
         """
-        self._stepper.add(self._added, prompt_tokens, output_tokens)
+        self._stepper.add(self._added, prompt_tokens, output_tokens, rank)
         request = self._requests[self._added] = PacedRequest(self._added, output_tokens)
         if self._prompts is not None:
             self._prompts.add(block_hashes)

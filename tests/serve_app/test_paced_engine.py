@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from autoscaler.interface import HardwareProfile
+from autoscaler.interface import HardwareProfile, Priority
+from autoscaler.simulator.engine_options import AdmissionOrder, EngineOptions
 from loadgen.errors import InputError
 from serve_app.engines.paced_engine import PacedEngine
 from serve_app.engines.prompt_texts import block_hashes
@@ -41,6 +42,22 @@ async def test_the_first_token_comes_at_once_and_the_rest_in_chunks() -> None:
     async with working(0.002, 0.009) as engine:
         progress = [tokens async for tokens in engine.progress(engine.add(10, 21))]
     assert progress == [1, 6, 11, 16, 21]
+
+
+async def test_requests_go_in_the_order_of_their_rank() -> None:
+    """Ten at once and eight places: the two of the highest rank wait."""
+    options = EngineOptions(order=AdmissionOrder.SHORTEST_PREDICTED)
+    engine = PacedEngine(hardware(0.005), 0.001, options=options)
+    lengths = [9, 2, 3, 4, 30, 5, 6, 7, 8, 10]
+    requests = [engine.add(4, tokens, rank=options.rank(Priority.BATCH, tokens)) for tokens in lengths]
+    work = asyncio.create_task(engine.run())
+    while engine.load().running == 0:
+        await asyncio.sleep(0)
+    await asyncio.sleep(0.007)
+    assert [tokens for tokens, request in zip(lengths, requests, strict=True) if request.progress.empty()] == [30, 10]
+    work.cancel()
+    with suppress(asyncio.CancelledError):
+        await work
 
 
 async def blocked_answer_s() -> float:

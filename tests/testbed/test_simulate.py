@@ -6,11 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from serve_app.config import EmulatedEngine, VllmEngine, read_serve_file
+from autoscaler.simulator.engine_options import AdmissionOrder, EngineOptions, Preemption
+from loadgen.errors import InputError
+from loadgen.strict_config import parse
+from serve_app.config import EmulatedEngine, EngineScheduling, VllmEngine, read_serve_file
 from testbed import simulate
 from testbed.config import Overrides, load_experiment
 from testbed.results import Results, read_results
-from testbed.simulate import simulate_experiment
+from testbed.simulate import fleet_of, simulate_experiment
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 QUICKSTART, SERVE_VLLM = CONFIGS / "experiments/quickstart.yaml", CONFIGS / "serve/vllm_gpu.yaml"
@@ -85,3 +88,24 @@ def test_vllm_has_a_prefix_cache_unless_told_otherwise() -> None:
     for arguments, is_on in cases:
         assert engine.model_copy(update={"engine_kwargs": arguments}).prefix_caching is is_on
     assert not EmulatedEngine(kind="emulated", hardware="tiny-cpu").prefix_caching
+
+
+def test_the_scheduling_of_the_engine_section_reaches_the_simulated_engines() -> None:
+    experiment = load_experiment(QUICKSTART, Overrides())
+    asked = {"order": "shortest_predicted", "prediction_sigma": 0.5, "preemption": "swap", "watermark_fraction": 0.01}
+    values = experiment.app.engine.model_dump() | {"scheduling": asked}
+    app = experiment.app.model_copy(update={"engine": parse(EmulatedEngine, values, "engine")})
+    assert fleet_of(app, 0.0).engine == EngineOptions(
+        order=AdmissionOrder.SHORTEST_PREDICTED,
+        prediction_sigma=0.5,
+        preemption=Preemption.SWAP,
+        watermark_fraction=0.01,
+    )
+    assert fleet_of(experiment.app, 0.0).engine == EngineOptions()
+    vllm = read_serve_file(SERVE_VLLM)[0].engine.model_copy(update={"engine_kwargs": {"watermark": 0.02}})
+    assert vllm.options == EngineOptions(watermark_fraction=0.02)
+
+
+def test_an_unknown_order_is_refused_with_those_that_there_are() -> None:
+    with pytest.raises(InputError, match="'fcfs', 'priority' or 'shortest_predicted'"):
+        parse(EngineScheduling, {"order": "lifo"}, "engine.scheduling")
