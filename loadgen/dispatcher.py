@@ -15,6 +15,7 @@ from loadgen.schedule import Schedule
 # waits for it; records are on disk within a second all the same.
 _READING_DELAY_S = 0.05
 _READ_AT_ONCE = 4
+_BACKLOG_AT_ONCE_FRACTION = 1 / 16  # where more end than are read, lateness is no longer what matters, but memory
 
 
 class Dispatcher:
@@ -105,7 +106,8 @@ class Dispatcher:
 
     def _read(self) -> None:
         """Make the records of a few requests that have ended."""
-        for _ in range(min(_READ_AT_ONCE, len(self._to_read))):
+        backlog = len(self._to_read)
+        for _ in range(min(backlog, max(_READ_AT_ONCE, math.ceil(backlog * _BACKLOG_AT_ONCE_FRACTION)))):
             try:
                 self._on_record(self._to_read.popleft().record())
             except Exception as error:  # the others get theirs, and the run says what was wrong
