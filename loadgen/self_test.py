@@ -54,10 +54,10 @@ class HonestRate:
         """What to say of a plan with such a peak; None = nothing."""
         if peak_per_s <= self.per_s:
             return None
-        return (
-            f"the plan's peak of {peak_per_s:.0f} requests/s is more than this client can send in time "
-            f"({self.per_s:g}/s): figures of such seconds may be its own; take more actors or a quieter machine"
-        )
+        advice = "latencies may be its own, not the server's; take more actors or a quieter machine"
+        if not self.per_s:
+            return f"{self.sentence()}: {advice}"
+        return f"the plan's peak is {peak_per_s:.0f} requests/s, and {self.sentence()}: {advice}"
 
 
 def measure_honest_rate(actors: int, needed_per_s: float) -> HonestRate:
