@@ -28,7 +28,9 @@ REPLICA_SCHEMA = pa.schema(
     ]
 )
 
-# One row per report of a replica: counts at time_s, tokens made in the interval_s before it.
+# One row per report of a replica: counts at time_s, tokens made in the interval_s before it. `looked_up_tokens` are
+# those of requests that the engine admitted in that time, `found_tokens` those of them that its prefix cache had (a
+# request that was preempted looks up again); null where there is no such cache.
 ENGINE_SCHEMA = pa.schema(
     [
         pa.field("time_s", pa.float64(), nullable=False),
@@ -38,5 +40,7 @@ ENGINE_SCHEMA = pa.schema(
         pa.field("kv_cache_fraction", pa.float64(), nullable=False),
         pa.field("output_tokens", pa.int64(), nullable=False),
         pa.field("interval_s", pa.float64(), nullable=False),
+        pa.field("looked_up_tokens", pa.int64()),
+        pa.field("found_tokens", pa.int64()),
     ]
 )

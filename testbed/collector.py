@@ -148,6 +148,8 @@ class Collector:
                 "kv_cache_fraction": sample.kv_cache_fraction,
                 "output_tokens": sample.output_tokens,
                 "interval_s": sample.interval_s,
+                "looked_up_tokens": sample.looked_up_tokens,
+                "found_tokens": sample.found_tokens,
             }
             for sample in self._samples
         ]

@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from loadgen.metrics import summarise_records
+from testbed.cache_metrics import summarise_prefix_cache
 from testbed.fleet_metrics import summarise_fleet
 from testbed.models_results import by_model_and_service, names_of_models, of_model
 from testbed.results import Results
@@ -54,6 +55,7 @@ def summarise_results(
         "planned_requests": int(trace["requests"]),
         "recorded_requests": len(results.records),
         "requests": requests.as_json(),
+        "prefix_cache": summarise_prefix_cache(results.engine),
         "models": {name: summarise(replace(part, summary=None)) for name, part in parts.items()},
     }
     if all("fleet" in part for part in summary["models"].values()):

@@ -8,6 +8,7 @@ from loadgen.metrics import summarise_records
 from loadgen.validity import judge_validity
 from serve_app.start_settings import planned_start_s
 from testbed.burst_response import summarise_bursts
+from testbed.cache_metrics import summarise_prefix_cache
 from testbed.fleet_metrics import summarise_fleet
 from testbed.results import Results
 
@@ -45,6 +46,7 @@ def summarise(results: Results, *, cut_short: str | None = None, problems: Seque
         duration_s=trace_s,
         initial_replicas=initial_replicas(results),
     )
+    summary["prefix_cache"] = summarise_prefix_cache(results.engine)
     summary["bursts"] = None if bursts is None else bursts.as_json()
     return summary
 

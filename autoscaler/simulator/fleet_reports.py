@@ -8,6 +8,13 @@ from numpy.typing import NDArray
 from autoscaler.simulator.fleet_state import STARTING, FleetArrays
 from autoscaler.simulator.replica_starts import StartPhase
 
+# Where a replica's row notes what its engine has counted up to the last row of the engine table.
+COUNTED = {
+    "sampled_tokens": "output_tokens",
+    "sampled_looked_up": "looked_up_tokens",
+    "sampled_found": "found_tokens",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class ReplicaLife:
@@ -27,7 +34,10 @@ class ReplicaLife:
 
 @dataclass(frozen=True, slots=True)
 class EngineSample:
-    """A row of the engine table: counts at an instant, and output tokens in the `interval_s` before."""
+    """A row of the engine table: counts at an instant, and tokens in the `interval_s` before.
+
+    Those looked up and found in the prefix cache are None where there is none.
+    """
 
     time_s: float
     number: int
@@ -36,6 +46,8 @@ class EngineSample:
     kv_cache_fraction: float
     output_tokens: int
     interval_s: float
+    looked_up_tokens: int | None = None
+    found_tokens: int | None = None
 
 
 def replica_name(number: int) -> str:
@@ -66,7 +78,7 @@ def engine_samples(
     `sampled_s` is when the rows before these were taken.
     """
     replicas, states = fleet.replicas[rows], fleet.states[rows]
-    columns = (
+    columns = [
         at_s,
         replicas["number"],
         states["running"],
@@ -74,6 +86,10 @@ def engine_samples(
         1.0 - states["free_blocks"] / usable_blocks,
         states["output_tokens"] - replicas["sampled_tokens"],
         at_s - np.maximum(sampled_s, replicas["ready_s"]),
-    )
-    fleet.replicas["sampled_tokens"][rows] = states["output_tokens"]
+    ]
+    if fleet.caches is not None:
+        columns.append(states["looked_up_tokens"] - replicas["sampled_looked_up"])
+        columns.append(states["found_tokens"] - replicas["sampled_found"])
+    for noted, counted in COUNTED.items():
+        fleet.replicas[noted][rows] = states[counted]
     return [EngineSample(*values) for values in zip(*(column.tolist() for column in columns), strict=True)]

@@ -45,7 +45,8 @@ class ReplicaRow:
         drain_until_s: when a draining replica is cut off.
         step_start_s, step_end_s: of the steps under way; infinity = the engine is idle.
         steps: steps under way, one after the other, all alike but for one more token of each request.
-        sampled_tokens: output tokens when the last row of the engine table was taken.
+        sampled_tokens, sampled_looked_up, sampled_found: output tokens, and tokens looked up and found in the prefix
+            cache, when the last row of the engine table was taken.
         reported_running, reported_waiting, reported_kv_fraction, reported_tokens_per_s: its last metrics report; 0
             before the first.
         reported_tokens: all output tokens until then.
@@ -63,6 +64,8 @@ class ReplicaRow:
     step_end_s: float
     steps: int
     sampled_tokens: int
+    sampled_looked_up: int
+    sampled_found: int
     reported_running: int
     reported_waiting: int
     reported_kv_fraction: float

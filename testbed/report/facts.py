@@ -48,6 +48,12 @@ class RunFacts:
         return self.summary.get("fleet")
 
     @property
+    def found_fraction(self) -> float | None:
+        """Share of the admitted requests' tokens that the prefix caches had; None where there is no such cache."""
+        found: float | None = (self.summary.get("prefix_cache") or {}).get("found_fraction")
+        return found
+
+    @property
     def application(self) -> dict[str, Any]:
         """The served application's configuration; empty where the run knew of none."""
         return _mapping(self.results.config.get("serve"))

@@ -82,6 +82,8 @@ def key_figures(facts: RunFacts) -> list[Tile]:
         Tile("Goodput", quantity(total["goodput_per_s"]), "requests/s", "within the SLO"),
         Tile("Throughput", quantity(total["output_tokens_per_s"]), "tokens/s", "output, of ok requests"),
     ]
+    if facts.found_fraction is not None:
+        tiles.append(Tile("Prefix cache", percent(facts.found_fraction), "", "of the tokens to prefill were in it"))
     if fleet is None:
         return tiles
     died = [Tile("Replicas that died", str(fleet["failed_replicas"]))] if fleet.get("failed_replicas") else []

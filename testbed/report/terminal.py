@@ -46,7 +46,7 @@ def _service_table(facts: RunFacts) -> Table:
 
 def _fleet_line(facts: RunFacts) -> Text:
     """The fleet's tiles on one line."""
-    fleet = ("Peak replicas", "GPU-hours", "Scale events")
+    fleet = ("Prefix cache", "Peak replicas", "GPU-hours", "Scale events")
     pieces = [
         f"{tile.label.lower().replace('gpu', 'GPU')} {tile.value}" + (f" ({tile.aside})" if tile.aside else "")
         for tile in tables.key_figures(facts)

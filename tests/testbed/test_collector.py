@@ -87,7 +87,7 @@ def collector_of(fleet: Fleet, folder: Path) -> Collector:
 
 def test_instants_count_from_the_start_and_what_was_before_it_is_left_out(tmp_path: Path) -> None:
     fleet = Fleet(decisions=[decision_at(START_EPOCH_S - 5), decision_at(START_EPOCH_S + 5)])
-    fleet.samples = [EngineSample("a", START_EPOCH_S + 2.0, 1.0, 3, 1, 0.5, 40)]
+    fleet.samples = [EngineSample("a", START_EPOCH_S + 2.0, 1.0, 3, 1, 0.5, 40, looked_up_tokens=90, found_tokens=32)]
     fleet.replicas = {"a": READY}
     with collector_of(fleet, tmp_path) as collector:
         collector.start(START_EPOCH_S)
@@ -105,6 +105,8 @@ def test_instants_count_from_the_start_and_what_was_before_it_is_left_out(tmp_pa
             "kv_cache_fraction": 0.5,
             "output_tokens": 40,
             "interval_s": 1.0,
+            "looked_up_tokens": 90,
+            "found_tokens": 32,
         }
     ]
     assert collector.problem is None

@@ -54,7 +54,7 @@ def test_an_engine_with_a_prefix_cache_computes_a_common_beginning_once(tmp_path
     ]
     trace = tmp_path / "mooncake.jsonl"
     trace.write_text("\n".join(lines) + "\n")
-    mean_ttft_s, notes = {}, {}
+    mean_ttft_s, notes, found = {}, {}, {}
     for is_on in (False, True):
         experiment = load_experiment(QUICKSTART, Overrides(traffic=trace, replicas=1))
         engine = experiment.app.engine.model_copy(update={"prefix_caching": is_on})
@@ -65,8 +65,17 @@ def test_an_engine_with_a_prefix_cache_computes_a_common_beginning_once(tmp_path
         assert results.summary is not None
         mean_ttft_s[is_on] = results.summary["requests"]["total"]["ttft"]["mean_s"]
         notes[is_on] = results.environment["notes"]
+        found[is_on] = results.summary["prefix_cache"]
+        assert ("of the tokens to prefill were in it" in (results.path / "report.html").read_text()) == is_on
     assert mean_ttft_s[True] < 0.5 * mean_ttft_s[False]
     assert notes == {False: [], True: []}
+    # 19 of 20 prompts find the three blocks of 512 that are common.
+    assert found[False] is None
+    assert found[True] == {
+        "looked_up_tokens": 20 * 2048,
+        "found_tokens": 19 * 1536,
+        "found_fraction": 19 * 1536 / (20 * 2048),
+    }
 
 
 def test_a_reader_is_told_where_nothing_can_be_found_in_the_prefix_cache(tmp_path: Path) -> None:
