@@ -82,8 +82,8 @@ class ReplayActor:
     It has no coroutine of its own: with one, Ray would run all of it inside Ray's event loop.
     """
 
-    def __init__(self, target: Target, part: Path) -> None:
-        self._sender = Sender(target, part)
+    def __init__(self, target: Target, part: Path, *, keeps_chunk_offsets: bool) -> None:
+        self._sender = Sender(target, part, keeps_chunk_offsets=keeps_chunk_offsets)
         self._folder = part.parent
 
     def prepare(self, trace: Trace, rows: NDArray[np.int64], form: RequestForm, prompts: Prompts) -> None:
@@ -120,6 +120,7 @@ def replay(
     on_start: Callable[[float], None] | None = None,
     on_progress: Callable[[ReplayProgress], None] | None = None,
     extra_body: Mapping[str, Any] | None = None,
+    keeps_chunk_offsets: bool = True,
 ) -> ReplayOutcome:
     """Send each request of `trace` to `target` at its instant, and give one record for each.
 
@@ -133,6 +134,7 @@ def replay(
         on_start: called with the wall-clock instant of the run's start, shortly before it.
         on_progress: called about twice a second.
         extra_body: added to the body of every request; None as a value leaves a key out.
+        keeps_chunk_offsets: the records hold when each chunk came: 4 bytes a chunk.
 
     Raises:
         InputError: the trace is empty, a service has no deadline, or `out_dir` holds records already.
@@ -142,7 +144,8 @@ def replay(
     form = RequestForm(
         target.model, dict(deadlines_s), int(rng.integers(2**63)), secrets.token_hex(4), dict(extra_body or {})
     )
-    crew = _Crew(trace, target, form, prompts, _part_paths(out_dir, min(actors, len(trace))))
+    parts = _part_paths(out_dir, min(actors, len(trace)))
+    crew = _Crew(trace, target, form, prompts, parts, keeps_chunk_offsets=keeps_chunk_offsets)
     try:
         start_epoch_s = crew.start()
         if on_start is not None:
@@ -150,24 +153,30 @@ def replay(
         is_interrupted = crew.watch(start_epoch_s, on_progress)
     finally:
         crew.dismiss()
-    parts = [part for part in crew.parts if part.exists()]
-    logs = [log for part in parts if (log := sent_log_path(part)).exists()]  # of actors that did not end in order
+    written = [part for part in parts if part.exists()]
+    logs = [log for part in written if (log := sent_log_path(part)).exists()]  # of actors that did not end in order
     table = merge_records(
-        [read_partial_records(part) for part in parts],
+        [read_partial_records(part) for part in written],
         planned_columns(trace, target.model),
         ended_s=time.time() - start_epoch_s,
         sent_s={request_id: sent_s for log in logs for request_id, sent_s in read_sent_log(log).items()},
     )
-    return ReplayOutcome(table, start_epoch_s, is_interrupted, tuple(crew.lost), (*parts, *logs))
+    return ReplayOutcome(table, start_epoch_s, is_interrupted, tuple(crew.lost), (*written, *logs))
 
 
 class _Crew:
     """The actors of one replay, as their driver sees them."""
 
     def __init__(
-        self, trace: Trace, target: Target, form: RequestForm, prompts: Prompts, parts: tuple[Path, ...]
+        self,
+        trace: Trace,
+        target: Target,
+        form: RequestForm,
+        prompts: Prompts,
+        parts: tuple[Path, ...],
+        *,
+        keeps_chunk_offsets: bool,
     ) -> None:
-        self.parts = parts
         self.lost: list[str] = []
         self._planned = len(trace)
         self._progress = [SenderProgress() for _ in parts]
@@ -178,7 +187,7 @@ class _Crew:
             # The records go to this machine's disk.
             scheduling_strategy=NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False),
         )
-        self._actors = [make.remote(target, part.resolve()) for part in parts]
+        self._actors = [make.remote(target, part.resolve(), keeps_chunk_offsets=keeps_chunk_offsets) for part in parts]
         shared_trace, shared_prompts = ray.put(trace), ray.put(prompts)
         self._prepared = [
             actor.prepare.remote(shared_trace, np.arange(shard, len(trace), len(parts)), form, shared_prompts)

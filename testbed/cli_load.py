@@ -41,6 +41,7 @@ def load_command(
     prompts: Annotated[Path | None, typer.Option(help="Texts to send: a file of conversations, as ShareGPT's.")] = None,
     tokenizer: Annotated[str | None, typer.Option(help="The served model's: its folder or hub name.")] = None,
     self_test: Annotated[bool, typer.Option(help="First measure what this client can send in time.")] = True,
+    chunk_offsets: Annotated[bool, typer.Option(help="Record when each chunk came, for the time between them.")] = True,
     metrics_url: Annotated[
         list[str] | None,
         typer.Option(help="Metrics page to read while it runs; repeatable. Default: the server's own /metrics."),
@@ -76,6 +77,7 @@ def load_command(
         seed=seed,
         api_key_env=api_key_env,
         self_test=self_test,
+        chunk_offsets=chunk_offsets,
         metrics_urls=None if metrics_url is None else tuple(metrics_url),
     )
     with TerminalProgress(console, "reading the trace") as progress:

@@ -43,6 +43,7 @@ class LoadSettings:
     seed: int
     api_key_env: str | None
     self_test: bool = True
+    chunk_offsets: bool = True
     metrics_urls: tuple[str, ...] | None = None  # None = the server's own /metrics, where it has one
 
 
@@ -92,6 +93,7 @@ def load_server(traffic: Path, settings: LoadSettings, out: Path, progress: Term
             rng=np.random.default_rng(np.random.SeedSequence(settings.seed, spawn_key=(1,))),
             on_start=begin,
             on_progress=show,
+            keeps_chunk_offsets=settings.chunk_offsets,
         )
     store_replay(folder, outcome)
     if metrics_urls:
