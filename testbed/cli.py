@@ -57,6 +57,9 @@ Replicas = Annotated[
     int | None, typer.Option(min=1, help="A static fleet of so many: policy static, limits and start at this number.")
 ]
 Seed = Annotated[int | None, typer.Option(min=0, help="Seed of everything random.")]
+Check = Annotated[
+    bool, typer.Option("--check", help="Hold requests, tokens and KV blocks against each other at each step; slow.")
+]
 ServeFile = Annotated[Path | None, typer.Option("--serve", help="Another Serve config file.")]
 
 
@@ -73,6 +76,7 @@ def simulate_command(
     replicas: Replicas = None,
     seed: Seed = None,
     serve: ServeFile = None,
+    check: Check = False,
 ) -> None:
     """Run an experiment in the fleet simulator: no GPU, no server, months in minutes."""
     from loadgen.strict_config import read_yaml
@@ -90,6 +94,7 @@ def simulate_command(
         policy=policy,
         replicas=replicas,
         seed=seed,
+        check_invariants=check,
     )
     if has_models(read_yaml(experiment)):
         models = load_models_experiment(experiment, overrides)

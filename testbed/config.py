@@ -96,6 +96,7 @@ class Overrides:
         selection: by key of `Selection`.
         hardware: a profile's name, or its file.
         replicas: a static fleet of so many.
+        check_invariants: hold what is simulated against itself at each step (slow).
     """
 
     traffic: Path | None = None
@@ -105,6 +106,7 @@ class Overrides:
     policy: str | None = None
     replicas: int | None = None
     seed: int | None = None
+    check_invariants: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +120,7 @@ class Experiment:
     app: AppConfig
     address: ServeAddress
     notes: tuple[str, ...] = ()
+    check_invariants: bool = False
 
 
 def load_experiment(path: Path, overrides: Overrides) -> Experiment:
@@ -165,7 +168,7 @@ def resolve_experiment(config: ExperimentConfig, folder: Path, overrides: Overri
         }
     )
     _check_names(app, where)
-    return Experiment(resolved, app, address, notes)
+    return Experiment(resolved, app, address, notes, overrides.check_invariants)
 
 
 def with_traffic(experiment: Experiment, trace: Trace) -> Experiment:

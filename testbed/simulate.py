@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 
 from autoscaler.simulator.cost_model import load_hardware
-from autoscaler.simulator.faults import Fault
 from autoscaler.simulator.fleet_config import FleetConfig
 from autoscaler.simulator.fleet_run import SimulationResult
 from autoscaler.simulator.quiet_ticks import has_compiled_rule
@@ -70,7 +69,7 @@ def _simulate(experiment: Experiment, trace: Trace, progress: Callable[[float], 
     return simulate(
         trace,
         policy,
-        fleet_of(app, experiment.config.settle_s, tuple(map(fault_of, experiment.config.faults))),
+        fleet_of(experiment),
         forecasting=None if app.forecaster is None or is_unused else forecast_settings_of(app.forecaster),
         rng=np.random.default_rng(np.random.SeedSequence(experiment.config.seed, spawn_key=(1,))),
         progress=progress,
@@ -87,8 +86,9 @@ def cache_notes(app: AppConfig, trace: Trace) -> tuple[str, ...]:
     )
 
 
-def fleet_of(app: AppConfig, settle_s: float, faults: tuple[Fault, ...] = ()) -> FleetConfig:
-    """The simulated fleet that an application's configuration describes, with what goes wrong in it."""
+def fleet_of(experiment: Experiment) -> FleetConfig:
+    """The simulated fleet that an experiment describes, with what goes wrong in it."""
+    app, config = experiment.app, experiment.config
     fleet, control = app.fleet, app.control
     return FleetConfig(
         hardware=load_hardware(app.engine.hardware),
@@ -105,12 +105,13 @@ def fleet_of(app: AppConfig, settle_s: float, faults: tuple[Fault, ...] = ()) ->
         arrivals_bin_s=control.arrivals_bin_s,
         history_bins=control.history_bins,
         drain_timeout_s=fleet.drain_timeout_s,
-        settle_s=settle_s,
+        settle_s=config.settle_s,
         # A live run begins when its first replicas are ready: nothing came until then.
         idle_s=fleet.planned_cold_start_s,
-        faults=faults,
+        faults=tuple(map(fault_of, config.faults)),
         failure_notice_s=HEALTH_CHECK_PERIOD_S,
         replicas_per_node=fleet.replicas_per_node,
+        check_invariants=experiment.check_invariants,
         prefix_caching=app.engine.prefix_caching,
         engine=app.engine.options,
     )

@@ -115,7 +115,7 @@ def _describe_environment(experiment: ModelsExperiment, traces: Mapping[str, Tra
 
 def _sharing_model(experiment: ModelsExperiment, name: str, trace: Trace, place: int) -> SharingModel:
     app = experiment.parts[name].app
-    fleet = fleet_of(app, experiment.config.settle_s)
+    fleet = fleet_of(experiment.parts[name])
     if fleet.warm_pool is not None:
         raise InputError(f"model '{name}': has a warm pool, whose GPUs a shared budget does not count; leave it out")
     return SharingModel(

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from autoscaler.interface import REPORT_KEPT_INTERVALS, ReplicaSnapshot, ReplicaState
 from autoscaler.simulator.cost_model import step_costs
 from autoscaler.simulator.engine_options import engine_ranks
-from autoscaler.simulator.engine_state import check_engine, engine_limits
+from autoscaler.simulator.engine_state import engine_limits
 from autoscaler.simulator.fault_schedule import DeathNoticed, Event, FaultSchedule, MetricsChange, OneDies
 from autoscaler.simulator.faults import LostMetrics, NodeDeath, ReplicaDeath, holds
 from autoscaler.simulator.fleet_config import FleetConfig
@@ -25,8 +25,8 @@ from autoscaler.simulator.fleet_state import (
     Rules,
     empty_caches,
     empty_fleet,
-    engine_as_objects,
 )
+from autoscaler.simulator.invariants import check_fleet
 from autoscaler.simulator.offered_requests import requests_of, service_queues, sessions_of
 from autoscaler.simulator.prompt_texts import prompt_texts
 from autoscaler.simulator.replica_kernel import fail_replica, report_all, settle_all
@@ -83,7 +83,7 @@ class Fleet:
             max_ongoing_requests=config.max_ongoing_requests,
             max_queued_requests=config.max_queued_requests,
             longest_request_tokens=self._limits.longest_request_tokens,
-            most_steps=JUMPED_STEPS if event_skipping else 1,
+            most_steps=JUMPED_STEPS if event_skipping and not config.check_invariants else 1,
             router=router_rules(config.router, self._limits.usable_blocks),
         )
         services, of_service = service_queues(trace, config.services)
@@ -138,6 +138,11 @@ class Fleet:
     def all_ended(self) -> bool:
         """Whether every request of the trace has ended."""
         return int(self._arrays.clock["ended"][0]) == len(self._requests)
+
+    @property
+    def request_seconds(self) -> float:
+        """The number of requests in the system, integrated up to the last arrival or end."""
+        return float(self._arrays.clock["request_seconds"][0])
 
     @property
     def last_end_s(self) -> float:
@@ -228,13 +233,25 @@ class Fleet:
         self._rows.close()
 
     def check(self) -> None:
-        """Raise AssertionError unless every engine's blocks, slots and tokens add up; for tests."""
-        for row in np.flatnonzero(np.isin(self._arrays.replicas["state"], (READY, DRAINING))):
-            check_engine(engine_as_objects(self._arrays, int(row)), self._limits)
+        """Raise BrokenInvariantError unless requests, tokens and KV blocks add up."""
+        check_fleet(self._arrays, self._requests, self._limits)
 
     def _run_until(self, until_s: float) -> None:
+        if self._config.check_invariants:
+            self._check_until(until_s)
         run_until(self._arrays, self._requests, self._rules, until_s)
         self._rows.collect_ended()
+
+    def _check_until(self, until_s: float) -> None:
+        """Go on from one event in a replica or arrival to the next, up to `until_s`, and check after each."""
+        while True:
+            arrived = int(self._arrays.clock["arrived"][0])
+            arrival_s = self._requests["arrival_s"][arrived] if arrived < len(self._requests) else np.inf
+            next_s = min(float(self._arrays.next_s.min()), float(arrival_s))
+            if next_s > until_s:
+                return
+            run_until(self._arrays, self._requests, self._rules, next_s)
+            self.check()
 
     def _act(self, event: Event) -> None:
         """A fault acts now, or one that acted comes to light."""

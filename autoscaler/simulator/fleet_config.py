@@ -41,6 +41,7 @@ class FleetConfig:
         failure_notice_s: after a ready replica's death, until the controller knows and starts another in its place;
             the router gives it nothing from its death on.
         replicas_per_node: as many share a node, and its death.
+        check_invariants: go step by step and hold requests, tokens and KV blocks against each other after each; slow.
     """
 
     hardware: HardwareProfile
@@ -66,6 +67,7 @@ class FleetConfig:
     faults: tuple[Fault, ...] = ()
     failure_notice_s: float = 0.0
     replicas_per_node: int = 1
+    check_invariants: bool = False
 
     def __post_init__(self) -> None:
         if self.cold_start is not None and abs(self.cold_start.median_s - self.cold_start_s) > 1e-9:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from autoscaler.simulator.compiled import compiled, compiled_inner
 from autoscaler.simulator.engine_kernel import add_request, remove_request
 from autoscaler.simulator.fleet_state import READY, Fate, FleetArrays, Rules
-from autoscaler.simulator.replica_kernel import begin_steps, end_request, engine_of, replica_event, settle
+from autoscaler.simulator.replica_kernel import begin_steps, count_time, end_request, engine_of, replica_event, settle
 from autoscaler.simulator.routing_kernel import anyone_has_room, choose_row, settle_blocks
 
 QUEUED, IN_ENGINE, OK = int(Fate.QUEUED), int(Fate.IN_ENGINE), int(Fate.OK)
@@ -79,8 +79,9 @@ def arrive(fleet: FleetArrays, requests: NDArray[np.void], rules: Rules) -> None
     """The next request arrives: refused, or into the queue, from where it may be dispatched at once."""
     clock = fleet.clock[0]
     request = clock.arrived
-    clock.arrived += 1
     now_s = requests[request].arrival_s
+    count_time(fleet, now_s)
+    clock.arrived += 1
     total_tokens = max(1, requests[request].prompt_tokens) + max(1, requests[request].output_tokens)
     queued = 0
     for index in range(len(fleet.services)):

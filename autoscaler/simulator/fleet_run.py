@@ -12,6 +12,7 @@ from autoscaler.interface import ClusterSnapshot, Policy, ScalingDecision
 from autoscaler.simulator.control_kernel import ControlLoop
 from autoscaler.simulator.fleet import Fleet
 from autoscaler.simulator.fleet_config import FleetConfig
+from autoscaler.simulator.invariants import check_littles_law
 from autoscaler.simulator.quiet_ticks import has_compiled_rule, pass_quiet_ticks
 from autoscaler.simulator.snapshots import ForecastFeed, SnapshotMaker
 from autoscaler.simulator.tables import engine_table, record_table, replica_table
@@ -61,7 +62,7 @@ class FleetRun:
         self._every_period = max(1, round(record_interval_s / config.period_s))
         self._every_report = max(1, round(record_interval_s / config.metrics_interval_s))
         is_thinned = min(self._every_period, self._every_report) > 1
-        self._is_compiled = feed is None and is_thinned and has_compiled_rule(policy)
+        self._is_compiled = feed is None and is_thinned and has_compiled_rule(policy) and not config.check_invariants
         self._control = ControlLoop(periods=0, reports=1, target_replicas=config.initial_replicas)
         self._end_s = math.inf
 
@@ -142,11 +143,13 @@ class FleetRun:
         )
 
     def close(self, end_s: float) -> SimulationResult:
-        """End the run at `end_s`, and say what happened."""
+        """End the run at `end_s`, and say what happened. Little's law is held against it."""
         self.fleet.advance(end_s)
         self.fleet.close()
+        records = record_table(self._trace, self.fleet.requests)
+        check_littles_law(records, self.fleet.request_seconds)
         return SimulationResult(
-            records=record_table(self._trace, self.fleet.requests),
+            records=records,
             decisions=self._decisions,
             replicas=replica_table(self.fleet.lives, self.fleet.pool_members, end_s),
             engine=engine_table(self.fleet.samples),

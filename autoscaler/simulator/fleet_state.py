@@ -105,6 +105,8 @@ class Clock:
         last_end_s: when the last request ended so far.
         dispatch_due: 1 = the queue may have to give requests to replicas.
         reported_s: when the replicas last reported.
+        changed_s: when a request last arrived or ended.
+        request_seconds: the number in the system, integrated up to then.
     """
 
     now_s: float
@@ -113,6 +115,8 @@ class Clock:
     last_end_s: float
     dispatch_due: int
     reported_s: float
+    changed_s: float
+    request_seconds: float
 
 
 @dataclass(slots=True)

@@ -61,10 +61,19 @@ def engine_of(fleet: FleetArrays, row: int) -> Engine:
 
 
 @inlined
+def count_time(fleet: FleetArrays, now_s: float) -> None:
+    """The number in the system is about to change: integrate it up to now."""
+    clock = fleet.clock[0]
+    clock.request_seconds += (clock.arrived - clock.ended) * (now_s - clock.changed_s)
+    clock.changed_s = now_s
+
+
+@inlined
 def end_request(fleet: FleetArrays, requests: NDArray[np.void], request: int, fate: int, at_s: float) -> None:
     """Write down how a request ended."""
     requests[request].fate = fate
     requests[request].finished_s = at_s
+    count_time(fleet, at_s)
     clock = fleet.clock[0]
     clock.ended += 1
     clock.last_end_s = max(clock.last_end_s, at_s)

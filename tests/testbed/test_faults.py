@@ -18,7 +18,6 @@ from loadgen.errors import InputError
 from loadgen.strict_config import parse
 from serve_app.config import HEALTH_CHECK_PERIOD_S, FleetSettings
 from testbed.config import Overrides, load_experiment
-from testbed.fault_settings import fault_of
 from testbed.progress import TerminalProgress
 from testbed.report.facts import gather_facts
 from testbed.report.fault_table import fault_table
@@ -52,7 +51,7 @@ def experiment_file(folder: Path, faults: list[dict[str, object]]) -> Path:
 
 def test_every_kind_of_fault_reaches_the_simulator_as_it_was_written() -> None:
     experiment = load_experiment(SHIPPED, Overrides())
-    fleet = fleet_of(experiment.app, 0.0, tuple(map(fault_of, experiment.config.faults)))
+    fleet = fleet_of(experiment)
     assert fleet.faults == (
         ReplicaDeath(300),
         NodeDeath(900),
