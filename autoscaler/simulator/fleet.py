@@ -26,7 +26,7 @@ from autoscaler.simulator.fleet_state import (
     empty_caches,
     empty_fleet,
 )
-from autoscaler.simulator.invariants import check_fleet
+from autoscaler.simulator.invariants import check_fleet, run_and_check_until
 from autoscaler.simulator.offered_requests import requests_of, service_queues, sessions_of
 from autoscaler.simulator.prompt_texts import prompt_texts
 from autoscaler.simulator.replica_kernel import fail_replica, report_all, settle_all
@@ -237,21 +237,9 @@ class Fleet:
         check_fleet(self._arrays, self._requests, self._limits)
 
     def _run_until(self, until_s: float) -> None:
-        if self._config.check_invariants:
-            self._check_until(until_s)
-        run_until(self._arrays, self._requests, self._rules, until_s)
+        go_on = run_and_check_until if self._config.check_invariants else run_until
+        go_on(self._arrays, self._requests, self._rules, until_s)
         self._rows.collect_ended()
-
-    def _check_until(self, until_s: float) -> None:
-        """Go on from one event in a replica or arrival to the next, up to `until_s`, and check after each."""
-        while True:
-            arrived = int(self._arrays.clock["arrived"][0])
-            arrival_s = self._requests["arrival_s"][arrived] if arrived < len(self._requests) else np.inf
-            next_s = min(float(self._arrays.next_s.min()), float(arrival_s))
-            if next_s > until_s:
-                return
-            run_until(self._arrays, self._requests, self._rules, next_s)
-            self.check()
 
     def _act(self, event: Event) -> None:
         """A fault acts now, or one that acted comes to light."""

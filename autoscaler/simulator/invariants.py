@@ -7,8 +7,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from autoscaler.simulator.engine_state import EngineLimits, check_engine
+from autoscaler.simulator.fleet_kernel import run_until
 from autoscaler.simulator.fleet_reports import replica_name
-from autoscaler.simulator.fleet_state import DRAINING, ENDED, FREE, READY, Fate, FleetArrays, engine_as_objects
+from autoscaler.simulator.fleet_state import DRAINING, ENDED, FREE, READY, Fate, FleetArrays, Rules, engine_as_objects
 
 # Sums of millions of floats in different order.
 ROUNDING_FRACTION = 1e-6
@@ -27,6 +28,18 @@ def check_fleet(fleet: FleetArrays, requests: NDArray[np.void], limits: EngineLi
     at_s = float(fleet.clock["now_s"][0])
     for where, broken in (*_broken_requests(fleet, requests), *_broken_replicas(fleet, requests, limits)):
         raise BrokenInvariantError(f"at {at_s:.6f} s, {where}: {broken}")
+
+
+def run_and_check_until(fleet: FleetArrays, requests: NDArray[np.void], rules: Rules, until_s: float) -> None:
+    """Do what `run_until` does, from one event in a replica or arrival to the next, and check after each."""
+    while True:
+        arrived = int(fleet.clock["arrived"][0])
+        arrival_s = float(requests["arrival_s"][arrived]) if arrived < len(requests) else np.inf
+        next_s = min(float(fleet.next_s.min()), arrival_s)
+        run_until(fleet, requests, rules, min(next_s, until_s))
+        check_fleet(fleet, requests, rules.limits)
+        if next_s > until_s:
+            return
 
 
 def check_littles_law(records: pa.Table, request_seconds: float) -> None:
