@@ -28,10 +28,17 @@ Behaviour = Callable[[asyncio.StreamWriter], Awaitable[None]]
 # A shared machine may hold a process up for so long.
 LATE_S = 1.0
 DEADLINE_S = 0.3
-PATIENCE_S = 1.0  # the client listens so much longer while no token has come
+PATIENCE_S = 0.2  # the client listens so much longer while no token has come, and so long for a body's end
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 TOKEN = b'data: {"choices":[{"text":"a"}]}\n\n'
 DONE = b"data: [DONE]\n\n"
+
+
+@pytest.fixture(autouse=True)
+def little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait less than a real run does, so that these tests take seconds."""
+    monkeypatch.setattr("loadgen.client._PATIENCE_S", PATIENCE_S)
+    monkeypatch.setattr("loadgen.client._BODY_END_S", PATIENCE_S)
 
 
 def chunk(content: bytes) -> bytes:
