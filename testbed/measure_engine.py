@@ -33,7 +33,7 @@ async def plan_rounds(generate: Generate, limits: EngineLimits, round_s: float) 
     for _ in range(WARM_UP_REQUESTS):
         await time_request(generate, prompt_tokens, 4)
     times = [await time_request(generate, prompt_tokens, 1) for _ in range(WARM_UP_REQUESTS)]
-    prefill_s = float(np.median([one.finished_s - one.sent_s for one in times]))
+    prefill_s = min(one.finished_s - one.sent_s for one in times)
     pieces = designed_load(limits, PREFILL_SHARE * round_s * prompt_tokens / prefill_s)
     if sum(len(piece.decoding) > 1 for piece in pieces) < 2 or len(pieces) < 8:
         raise InputError(

@@ -37,6 +37,7 @@ class _StepLog:
         self._file: TextIO = open(path, "w", encoding="utf-8")  # noqa: SIM115 - as long as the engine lives
         self._steps = 0
         self._pending: deque[LoggedStep] = deque()
+        self._prefill_tokens: dict[str, int] = {}  # by request: to compute before the next token comes
         self._write(_header(self).model_dump(mode="json"))
         self._file.flush()
 
@@ -45,7 +46,9 @@ class _StepLog:
         scheduled_s = time.monotonic()
         output = super().schedule(*args, **kwargs)  # type: ignore[misc]
         if output.total_num_scheduled_tokens > 0:
-            self._pending.append(_logged(self, output.num_scheduled_tokens, scheduled_s))
+            self._note_admitted(output)
+            counts = _counts(self, output.num_scheduled_tokens, self._prefill_tokens)
+            self._pending.append(LoggedStep(scheduled_s, time.monotonic(), 0.0, *counts, unfinished_requests=0))
         return output
 
     def update_from_output(self, scheduler_output: Any, model_runner_output: Any) -> Any:
@@ -65,6 +68,14 @@ class _StepLog:
         """End the log with the engine."""
         self._file.close()
         super().shutdown()  # type: ignore[misc]
+
+    def _note_admitted(self, output: Any) -> None:
+        """What requests that begin, or come back after a preemption, have to compute first."""
+        for name in output.finished_req_ids:
+            self._prefill_tokens.pop(name, None)
+        new = [request.req_id for request in output.scheduled_new_reqs]
+        for name in (*new, *output.scheduled_cached_reqs.resumed_req_ids):
+            self._prefill_tokens[name] = self.requests[name].num_tokens  # type: ignore[attr-defined]
 
     def _write(self, line: Any) -> None:
         self._file.write(json.dumps(line) + "\n")
@@ -96,16 +107,15 @@ def _header(scheduler: Any) -> StepLogHeader:
     )
 
 
-def _logged(scheduler: Any, scheduled_tokens: dict[str, int], scheduled_s: float) -> LoggedStep:
+def _counts(scheduler: Any, scheduled_tokens: dict[str, int], prefill: dict[str, int]) -> tuple[int, float, int, int]:
     """The step in the cost model's terms, counted as the engine kernel counts them (`schedule_tokens`)."""
     prefill_tokens, prefill_context, decodes, kv_tokens = 0, 0.0, 0, 0
     for name, tokens in scheduled_tokens.items():
-        request = scheduler.requests[name]
-        before = request.num_computed_tokens - tokens  # vLLM has counted the step's tokens already
-        if tokens == 1 and before >= request.num_prompt_tokens:
-            decodes += 1
-            kv_tokens += before + 1
-        else:
+        before = scheduler.requests[name].num_computed_tokens - tokens  # vLLM has counted the step's tokens already
+        if before < prefill[name]:
             prefill_tokens += tokens
             prefill_context += tokens * (before + 0.5 * tokens)
-    return LoggedStep(scheduled_s, time.monotonic(), 0.0, prefill_tokens, prefill_context, decodes, kv_tokens, 0)
+        else:
+            decodes += 1
+            kv_tokens += before + tokens
+    return prefill_tokens, prefill_context, decodes, kv_tokens

@@ -218,6 +218,13 @@ def requests_running(engine: Engine) -> list[int]:
     return [engine.slots[index].request for index in engine.running_slots[: engine.state.running]]
 
 
+def limits_of(load: Load) -> EngineLimits:
+    """The engine of `load`, as the kernel takes it."""
+    return EngineLimits(
+        load.blocks - 1, load.block_tokens, load.max_sequences, load.max_batched_tokens, load.max_model_tokens
+    )
+
+
 def schedule_of_kernel(load: Load) -> list[Step]:
     """The same of the engine kernel, until it has nothing left to do."""
     limits = EngineLimits(
@@ -285,3 +292,42 @@ def test_with_a_watermark_too_the_schedule_is_that_of_vllm_step_by_step(tiny_mod
         load = replace(draw_load(seed), watermark_fraction=[0.01, 0.1, 0.3][seed % 3])
         load = with_shared_prefixes(load, seed) if seed % 2 else load
         assert_schedules_are_equal(with_priorities(load, seed) if seed % 5 == 0 else load, tiny_model)
+
+
+def test_a_step_log_of_vllm_counts_steps_as_the_kernel_does(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Prefill tokens and context, decodes and KV tokens: what the cost model is fitted to is what it is asked later."""
+    from autoscaler.profile_fit.step_log import STEP_LOG_VARIABLE, read_step_log
+    from serve_app.engines.step_log import StepLogScheduler
+
+    monkeypatch.setattr("vllm.v1.core.sched.scheduler.Scheduler", StepLogScheduler)
+    for seed in range(8):
+        load, path = draw_load(seed), tmp_path / f"{seed}.jsonl"
+        monkeypatch.setenv(STEP_LOG_VARIABLE, str(path))
+        counted = counts_of_kernel(load)
+        schedule_of_vllm(load, tiny_model, len(counted))
+        log = read_step_log(path)
+        assert log.header.limits() == limits_of(load)
+        columns = [log.column(name) for name in ("prefill_tokens", "prefill_context", "decodes", "kv_tokens")]
+        assert list(zip(*(column.tolist() for column in columns), strict=True)) == [
+            step for step in counted if any(step)
+        ]
+
+
+def counts_of_kernel(load: Load) -> list[tuple[float, float, float, float]]:
+    """What the cost model is given of each step, empty steps included."""
+    limits = limits_of(load)
+    engine = empty_engine(len(load.requests), limits)
+    counted: list[tuple[float, float, float, float]] = []
+    state, last_arrival = engine.state, load.requests[-1][0]
+    while len(counted) <= last_arrival or state.running + state.waiting > 0:
+        for number, (arrival, prompt_tokens, output_tokens) in enumerate(load.requests):
+            if arrival == len(counted):
+                add_request(engine, number, prompt_tokens, output_tokens)
+        begin_step(engine, limits, A_SECOND_A_STEP)
+        counted.append(
+            (state.step_prefill_tokens, state.step_prefill_context, state.step_decodes, state.step_kv_tokens)
+        )
+        complete_step(engine)
+    return counted
