@@ -156,7 +156,11 @@ def bench_loadgen(
             rows.append(_figures(client, rate_per_s, actors, planned_s, run.arrived_s, cpu_ms, run.ok))
         for peer in peers:
             on_stage(f"{rate_per_s:g} requests/s by {peer}")
-            peer_run = run_peer(peer, planned_s.tolist())
+            try:
+                peer_run = run_peer(peer, planned_s.tolist())
+            except RuntimeError as error:
+                on_stage(f"{peer} could not be run: {error}")
+                continue
             first_cpu_s, first_count = first_of_peer.setdefault(peer, (peer_run.cpu_s, len(planned_s)))
             more = len(planned_s) - first_count
             peer_ms = 1e3 * (peer_run.cpu_s - first_cpu_s) / more if more > 0 else None

