@@ -118,6 +118,29 @@ def loadgen_command(
     console.print(benchmark.conclusion(), soft_wrap=True)
 
 
+@bench_app.command("scheduling")
+def scheduling_command(
+    hardware: Annotated[
+        str, typer.Option(help="A profile of configs/hardware, or a path to one.")
+    ] = "rtx4090-llama-3-8b",
+    requests_per_s: Annotated[float, typer.Option(min=0.01, help="Mean rate of both services together.")] = 3.0,
+    seeds: Annotated[int, typer.Option(min=2, help="Hours of traffic that are drawn.")] = 10,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with the change from the first case.")] = False,
+) -> None:
+    """Measure what an engine's order of requests, swapping and a watermark change on one replica in bursts."""
+    from testbed.bench_scheduling import FIGURES, bench_scheduling
+
+    with TerminalProgress(progress_console, "starting") as progress:
+        cases = bench_scheduling(hardware, requests_per_s, seeds, progress.stage)
+    if as_json:
+        print(json.dumps([case.as_json() for case in cases], indent=2))
+        return
+    table = Table("", *FIGURES.values(), title=f"{hardware}, {requests_per_s:g} requests/s, {seeds} hours")
+    for case in cases:
+        table.add_row(case.name, *(f"{case.mean[name]:.2f}" for name in FIGURES))
+    console.print(table)
+
+
 @bench_app.command("burstgpt-model")
 def burstgpt_model_command(
     counts: Annotated[
