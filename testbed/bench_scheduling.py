@@ -20,7 +20,7 @@ from testbed.bench_simulator import SERVICES
 
 SHORTEST = EngineOptions(order=AdmissionOrder.SHORTEST_PREDICTED)
 CASES: Mapping[str, EngineOptions] = {
-    "fcfs, recompute (vLLM's defaults)": EngineOptions(),
+    "vLLM's defaults": EngineOptions(),
     "watermark 0.05": EngineOptions(watermark_fraction=0.05),
     "swap": EngineOptions(preemption=Preemption.SWAP),
     "priority": EngineOptions(order=AdmissionOrder.PRIORITY),
