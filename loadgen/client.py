@@ -80,7 +80,7 @@ class Exchange:
     """One request on its way, then at its end. What came is kept with its instants and read when `record` is asked for.
 
     Attributes:
-        sent_s: when it was written.
+        sent_s: when it was written, or, where no connection was idle, when one began to be opened for it.
     """
 
     def __init__(
@@ -145,6 +145,10 @@ class Exchange:
         if self._record is None:
             self._record = self._make_record()
         return self._record
+
+    def response_header(self, name: str) -> str | None:
+        """A header of the answer, by its name in lower case; None where it is missing, or no answer has begun."""
+        return self._received.head.headers.get(name) if self._received.head else None
 
     @property
     def has_ended(self) -> bool:

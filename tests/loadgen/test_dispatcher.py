@@ -8,7 +8,7 @@ from typing import Any
 from loadgen.client import Exchange, StreamClient
 from loadgen.dispatcher import Dispatcher
 from loadgen.plan import PlannedRequest
-from loadgen.records import RequestRecord
+from loadgen.records import RequestRecord, Status
 from loadgen.run_clock import RunClock
 from loadgen.schedule import OpenLoop
 from loadgen.target import Target
@@ -67,9 +67,13 @@ async def test_a_schedule_without_a_request_is_over_at_once(server: Any) -> None
     assert await dispatch(server.url, OpenLoop([])) == []
 
 
-async def test_the_record_is_the_same_however_often_it_is_asked_for(server: Any) -> None:
+async def test_a_schedule_sees_the_record_and_the_headers_of_what_has_ended(server: Any) -> None:
     ended: list[Exchange] = []
     schedule = OpenLoop([request_for(0, 0.0)])
     schedule.ended = ended.append  # type: ignore[method-assign]
+    server.answer((0, b"busy"), status=503, headers={"Retry-After": "7"})
     (record,) = await dispatch(server.url, schedule)
+    assert record.status is Status.REJECTED
+    assert ended[0].response_header("retry-after") == "7"
+    assert ended[0].response_header("x-other") is None
     assert ended[0].record() is record
