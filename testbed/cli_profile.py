@@ -75,6 +75,7 @@ def measure_command(
     if (engine is None and engine_arguments) or (engine is not None and step_log is not None):
         raise InputError("profile measure: KEY=VALUE goes with --engine, --step-log with --url")
     measuring = Measuring(out.stem, gpu, seconds, seed)
+    console.print(f"measuring for about {seconds:g} s once the engine is up")
     if engine is not None:
         hardware = measure_started_engine(engine, _engine_kwargs(engine_arguments or []), measuring)
     else:

@@ -12,12 +12,14 @@ if TYPE_CHECKING:
     from testbed.validate_vllm import VllmCheck
 
 console = Console()
+said = Console(stderr=True)  # what is going on, beside the result
 
 
 def validate_vllm(as_json: bool) -> None:
     """Measure, fit, predict real vLLM here, and print how far off that is."""
     from testbed.validate_vllm import check_vllm
 
+    said.print("starting vLLM, then measuring two loads in turns: about four minutes on an idle machine")
     check = check_vllm()
     if as_json:
         print(json.dumps(check.as_json(), indent=2))
@@ -29,6 +31,7 @@ def validate_emulated(minutes: float, trace: Path | None, as_json: bool) -> None
     """Run the emulated engine in real time and print how far it is from its simulation."""
     from testbed.validate_emulated import TRAFFIC, check_emulated
 
+    said.print(f"playing {minutes:g} minutes in real time")
     check = check_emulated(minutes, trace or TRAFFIC)
     if as_json:
         print(json.dumps(check.as_json(), indent=2))
