@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from testbed.latency_errors import VllmCheck
     from testbed.validate_emulated import EmulatedCheck
-    from testbed.validate_vllm import VllmCheck
 
 console = Console()
 said = Console(stderr=True)  # what is going on, beside the result
@@ -41,7 +41,7 @@ def validate_emulated(minutes: float, trace: Path | None, as_json: bool) -> None
 
 def _print_vllm(check: "VllmCheck") -> None:
     """The median over the repeats, and each repeat."""
-    from testbed.validate_vllm import FITTED_ON, HELD_OUT, TARGET_PERCENT
+    from testbed.latency_errors import FITTED_ON, HELD_OUT, TARGET_PERCENT
 
     console.print(check.engine, style="bold", soft_wrap=True)
     table = Table()

@@ -4,10 +4,9 @@ import asyncio
 import os
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,15 +19,10 @@ from autoscaler.simulator.cost_model import HardwareFile
 from autoscaler.simulator.engine_replay import ReplayTimes
 from testbed.designed_load import PieceTimes, drive_round
 from testbed.engine_load import OfferedLoad, send_at_times
+from testbed.latency_errors import Repeat, VllmCheck
 from testbed.measure_engine import plan_rounds
 from testbed.tiny_model import ModelSize, make_tiny_model
 
-TARGET_PERCENT = {"mean": 10.0, "p90": 15.0}
-FITTED_ON = "closed loop over a grid: prompts alone, decoding batches alone, prompts put to decoding batches"
-HELD_OUT = (
-    "open loop: arrivals in bursts (gamma, CV 1.4), log-normal prompts (median 150, mean 200 tokens), "
-    "geometric answers (mean 24)"
-)
 # Large enough that steps take 10 to 400 ms on a CPU's core, so that computing outweighs handing requests about.
 MODEL = ModelSize(layers=8, hidden=512, feed_forward=1408, heads=8)
 ENGINE_KWARGS = {
@@ -55,103 +49,6 @@ OFFERED_FRACTION = 0.4  # of what the engine carries with full batches
 PLANNED_REQUESTS = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Repeat:
-    """The held-out load once: means and p90 of TTFT, TPOT and E2E, as {"ttft": {"mean": …, "p90": …}, …}.
-
-    Attributes:
-        disturbance: how many times as long as fitted the steps of the fit rounds before and after it took, in sum.
-        measured_s, predicted_s: at the engine's own interface, in this process; predicted with that disturbance.
-        logged_s: replayed with each step as long as the log has it at that time: what is off then is not step time,
-            but the schedule, or time outside the engine.
-        step_error_percent: of its logged steps, predicted: in sum, and the mean absolute error of single steps.
-    """
-
-    disturbance: float
-    measured_s: Mapping[str, Mapping[str, float]]
-    predicted_s: Mapping[str, Mapping[str, float]]
-    logged_s: Mapping[str, Mapping[str, float]]
-    step_error_percent: Mapping[str, float]
-
-    @property
-    def errors_percent(self) -> dict[str, dict[str, float]]:
-        """How far the predictions are above what was measured."""
-        return _errors_percent(self.predicted_s, self.measured_s)
-
-    @property
-    def logged_errors_percent(self) -> dict[str, dict[str, float]]:
-        """The same of the replay with logged steps."""
-        return _errors_percent(self.logged_s, self.measured_s)
-
-
-@dataclass(frozen=True, slots=True)
-class VllmCheck:
-    """What was fitted, and how each repeat of the held-out load was predicted from it.
-
-    Attributes:
-        outside_steps_s: of a request alone, what it spends outside the engine's steps (median); not in predictions.
-    """
-
-    engine: str
-    profile: HardwareFile
-    requests: int
-    held_out_s: float
-    outside_steps_s: float
-    repeats: Sequence[Repeat]
-
-    @property
-    def errors_percent(self) -> dict[str, dict[str, float]]:
-        """The median over the repeats."""
-        return _medians([repeat.errors_percent for repeat in self.repeats])
-
-    @property
-    def logged_errors_percent(self) -> dict[str, dict[str, float]]:
-        """The median over the repeats, where each step takes as long as it was logged."""
-        return _medians([repeat.logged_errors_percent for repeat in self.repeats])
-
-    def median_s(self, side: Literal["measured", "predicted"]) -> dict[str, dict[str, float]]:
-        """The median over the repeats of what was measured, or predicted."""
-        return _medians([repeat.measured_s if side == "measured" else repeat.predicted_s for repeat in self.repeats])
-
-    @property
-    def spread_percent(self) -> dict[str, dict[str, float]]:
-        """How far the same load's repeats lie apart, most less least over the median: no prediction can be closer."""
-        found = [repeat.measured_s for repeat in self.repeats]
-        return {
-            name: {
-                of: 100 * float(np.ptp([one[name][of] for one in found]) / np.median([one[name][of] for one in found]))
-                for of in found[0][name]
-            }
-            for name in found[0]
-        }
-
-    @property
-    def is_within_target(self) -> bool:
-        """Whether all means and all p90 are."""
-        errors = self.errors_percent.values()
-        return all(abs(error[of]) <= target for error in errors for of, target in TARGET_PERCENT.items())
-
-    def as_json(self) -> dict[str, Any]:
-        """Everything, as plain values."""
-        return {
-            "engine": self.engine,
-            "fitted_on": FITTED_ON,
-            "held_out": HELD_OUT,
-            "held_out_requests": self.requests,
-            "held_out_s": self.held_out_s,
-            "outside_steps_s": self.outside_steps_s,
-            "measured_s": self.median_s("measured"),
-            "predicted_s": self.median_s("predicted"),
-            "errors_percent": self.errors_percent,
-            "logged_errors_percent": self.logged_errors_percent,
-            "spread_percent": self.spread_percent,
-            "target_percent": TARGET_PERCENT,
-            "is_within_target": self.is_within_target,
-            "repeats": [{**asdict(repeat), "errors_percent": repeat.errors_percent} for repeat in self.repeats],
-            "profile": self.profile.model_dump(mode="json"),
-        }
-
-
 def check_vllm(repeats: int = 3, round_s: float = 20.0, held_out_s: float = 35.0, seed: int = 0) -> VllmCheck:
     """Start vLLM with a made-up model, measure both loads in turns, fit on the one and predict the other.
 
@@ -173,22 +70,23 @@ def check_vllm(repeats: int = 3, round_s: float = 20.0, held_out_s: float = 35.0
 async def _check(folder: Path, repeats: int, round_s: float, held_out_s: float, rng: np.random.Generator) -> VllmCheck:
     from serve_app.engines.vllm_in_process import in_process_engine
 
+    prompts_rng, order_rng, load_rng = rng.spawn(3)  # how fast the machine is must not change what is drawn
     path = folder / "steps.jsonl"
     pieces: list[PieceTimes] = []
     fit_spans: list[tuple[float, float]] = []
     held_spans: list[tuple[float, float]] = []
     measured: list[ReplayTimes] = []
-    async with in_process_engine(str(folder / "model"), ENGINE_KWARGS, path, rng) as generate:
+    async with in_process_engine(str(folder / "model"), ENGINE_KWARGS, path, prompts_rng) as generate:
         header = read_step_log(path).header
         planned = await plan_rounds(generate, header.limits(), round_s)
 
         async def drive_fit_round() -> None:
             began_s = time.monotonic()
-            pieces.extend(await drive_round(generate, planned, rng))
+            pieces.extend(await drive_round(generate, planned, order_rng))
             fit_spans.append((began_s, time.monotonic()))
 
         await drive_fit_round()
-        load = held_out_load(_fit(read_step_log(path), fit_spans).profile(), held_out_s, rng)
+        load = held_out_load(_fit(read_step_log(path), fit_spans).profile(), held_out_s, load_rng)
         for _ in range(repeats):
             began_s = time.monotonic()
             measured.append(await send_at_times(generate, load))
@@ -279,19 +177,3 @@ def _outside_steps_s(log: StepLog, pieces: Sequence[PieceTimes]) -> float:
         own = (scheduled_s >= times.sent_s) & (finished_s <= times.finished_s)
         beyond_s.append(times.finished_s - times.sent_s - float((finished_s - scheduled_s)[own].sum()))
     return float(np.median(beyond_s))
-
-
-def _errors_percent(
-    predicted_s: Mapping[str, Mapping[str, float]], measured_s: Mapping[str, Mapping[str, float]]
-) -> dict[str, dict[str, float]]:
-    return {
-        name: {of: 100 * (predicted_s[name][of] / seconds - 1) for of, seconds in row.items()}
-        for name, row in measured_s.items()
-    }
-
-
-def _medians(found: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str, dict[str, float]]:
-    """The median of each number over several such tables."""
-    return {
-        name: {of: float(np.median([one[name][of] for one in found])) for of in found[0][name]} for name in found[0]
-    }

@@ -12,8 +12,9 @@ from autoscaler.simulator.cost_model import load_hardware, read_hardware, step_d
 from loadgen.errors import InputError
 from testbed.cli import app
 from testbed.engine_load import OfferedLoad
+from testbed.latency_errors import Repeat, VllmCheck
 from testbed.validate_emulated import Quantile, check_emulated
-from testbed.validate_vllm import Repeat, VllmCheck, held_out_load, stretched
+from testbed.validate_vllm import held_out_load, stretched
 
 
 def repeat(ttft: float, tpot: float, e2e: float) -> Repeat:

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from testbed.validate_vllm import TARGET_PERCENT, VllmCheck, check_vllm
+from testbed.latency_errors import TARGET_PERCENT, VllmCheck
+from testbed.validate_vllm import check_vllm
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(1500)]
 pytest.importorskip("vllm", reason="vLLM is not installed; make test-vllm installs it")
