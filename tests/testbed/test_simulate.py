@@ -104,13 +104,13 @@ def test_the_scheduling_of_the_engine_section_reaches_the_simulated_engines() ->
     asked = {"order": "shortest_predicted", "prediction_sigma": 0.5, "preemption": "swap", "watermark_fraction": 0.01}
     values = experiment.app.engine.model_dump() | {"scheduling": asked}
     app = experiment.app.model_copy(update={"engine": parse(EmulatedEngine, values, "engine")})
-    assert fleet_of(app, 0.0).engine == EngineOptions(
+    assert fleet_of(replace(experiment, app=app)).engine == EngineOptions(
         order=AdmissionOrder.SHORTEST_PREDICTED,
         prediction_sigma=0.5,
         preemption=Preemption.SWAP,
         watermark_fraction=0.01,
     )
-    assert fleet_of(experiment.app, 0.0).engine == EngineOptions()
+    assert fleet_of(experiment).engine == EngineOptions()
     vllm = read_serve_file(SERVE_VLLM)[0].engine.model_copy(update={"engine_kwargs": {"watermark": 0.02}})
     assert vllm.options == EngineOptions(watermark_fraction=0.02)
 
