@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from autoscaler.simulator.compiled import record_type
 from autoscaler.simulator.cost_model import StepCosts
-from autoscaler.simulator.engine_state import Engine, EngineLimits, EngineState, Slot
-from autoscaler.simulator.prefix_cache import KvBlock, PrefixCache, PromptTexts, hash_table_places
+from autoscaler.simulator.engine_state import EngineLimits, EngineState, Slot
+from autoscaler.simulator.prefix_cache import KvBlock, PromptTexts, hash_table_places
 from autoscaler.simulator.request_options import RouterRules
 
 # States of a row. FAILED: dead, and the controller does not know yet. ENDED keeps the replica's history until it is
@@ -293,27 +293,3 @@ def reset_engine(fleet: FleetArrays, row: int, limits: EngineLimits) -> None:
         fleet.caches.blocks[row] = np.zeros((), KV_BLOCK)
         fleet.caches.blocks["next_free"][row] = (np.arange(ring) + 1) % ring
         fleet.caches.blocks["previous_free"][row] = (np.arange(ring) - 1) % ring
-
-
-def engine_as_objects(fleet: FleetArrays, row: int) -> Engine:
-    """A copy of one row's engine as Python objects, for `check_engine`."""
-    cache = None
-    if fleet.caches is not None:
-        blocks, tables, by_hash, text_first, text_hashes, text_block_tokens = fleet.caches
-        cache = PrefixCache(
-            [KvBlock(*block.item()) for block in blocks[row]],
-            list(tables[row]),
-            by_hash[row].tolist(),
-            text_first.tolist(),
-            text_hashes.tolist(),
-            text_block_tokens,
-        )
-    return Engine(
-        EngineState(*fleet.states[row].item()),
-        [Slot(*slot.item()) for slot in fleet.slots[row]],
-        fleet.running_slots[row].tolist(),
-        fleet.waiting_slots[row].tolist(),
-        fleet.spare_slots[row].tolist(),
-        fleet.delivered_slots[row].tolist(),
-        cache,
-    )
