@@ -4,6 +4,7 @@ import asyncio
 import math
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 
 from loadgen.client import Exchange, StreamClient
 from loadgen.plan import PlannedRequest
@@ -64,7 +65,7 @@ class Dispatcher:
             self._timer.cancel()
         now_s = self._clock.now_s()
         for request in self._schedule.unsent():
-            self._on_record(unsent_record(request, now_s))
+            self._keep(partial(unsent_record, request, now_s))
         for exchange in list(self._open):
             exchange.cancel()
         self._end_if_over()
@@ -74,17 +75,22 @@ class Dispatcher:
             self._timer.cancel()
             self._timer = None
         now_s = self._clock.now_s()
-        while not self._is_stopped and (due_s := self._schedule.due_s) is not None:
-            if due_s > now_s:
-                self._wake_at(due_s)
-                return
-            request = self._schedule.take()
-            exchange = self._client.send(request, self._clock, self._ended)
-            self._on_sent(request, exchange.sent_s)
-            if not exchange.has_ended:
-                self._open.add(exchange)
+        try:
+            while not self._is_stopped and (due_s := self._schedule.due_s) is not None:
+                if due_s > now_s:
+                    self._wake_at(due_s)
+                    return
+                self._send(self._schedule.take())
+        except Exception as error:
+            self._fail(error)
         self._armed_s = None
         self._end_if_over()
+
+    def _send(self, request: PlannedRequest) -> None:
+        exchange = self._client.send(request, self._clock, self._ended)
+        if not exchange.has_ended:
+            self._open.add(exchange)
+        self._on_sent(request, exchange.sent_s)
 
     def _wake_at(self, due_s: float) -> None:
         self._armed_s = due_s
@@ -99,24 +105,36 @@ class Dispatcher:
         if not self._is_reading:
             self._is_reading = True
             self._loop.call_later(_READING_DELAY_S, self._read)
-        if not self._is_stopped:
+        if self._is_stopped:
+            return
+        try:
             self._schedule.ended(exchange)
-            if self._schedule.due_s != self._armed_s:
-                self._loop.call_soon(self._send_due)
+        except Exception as error:
+            self._fail(error)
+        if self._schedule.due_s != self._armed_s:
+            self._loop.call_soon(self._send_due)
 
     def _read(self) -> None:
         """Make the records of a few requests that have ended."""
         backlog = len(self._to_read)
         for _ in range(min(backlog, max(_READ_AT_ONCE, math.ceil(backlog * _BACKLOG_AT_ONCE_FRACTION)))):
-            try:
-                self._on_record(self._to_read.popleft().record())
-            except Exception as error:  # the others get theirs, and the run says what was wrong
-                self._error = self._error or error
+            self._keep(self._to_read.popleft().record)
         if self._to_read:
             self._loop.call_soon(self._read)
             return
         self._is_reading = False
         self._end_if_over()
+
+    def _keep(self, make_record: Callable[[], RequestRecord]) -> None:
+        try:
+            self._on_record(make_record())
+        except Exception as error:  # the others get theirs, and the run says in the end what was wrong
+            self._error = self._error or error
+
+    def _fail(self, error: Exception) -> None:
+        """End the run, which raises `error` once each request that was sent has its record."""
+        self._error = self._error or error
+        self.stop()
 
     def _end_if_over(self) -> None:
         is_more_due = not self._is_stopped and self._schedule.due_s is not None

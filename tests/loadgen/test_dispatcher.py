@@ -1,9 +1,12 @@
 """A schedule decides when which request is sent, also by what became of those before."""
 
+import asyncio
 import time
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
+
+import pytest
 
 from loadgen.client import Exchange, StreamClient
 from loadgen.dispatcher import Dispatcher
@@ -77,3 +80,45 @@ async def test_a_schedule_sees_the_record_and_the_headers_of_what_has_ended(serv
     assert ended[0].response_header("retry-after") == "7"
     assert ended[0].response_header("x-other") is None
     assert ended[0].record() is record
+
+
+class Broken(OpenLoop):
+    """Fails where it is told to."""
+
+    def __init__(self, plan: list[PlannedRequest], *, at: str) -> None:
+        super().__init__(plan)
+        self._at = at
+
+    def take(self) -> PlannedRequest:
+        request = super().take()
+        if self._at == "take" and request.request_id == 1:
+            raise ArithmeticError("take")
+        return request
+
+    def ended(self, exchange: Exchange) -> None:  # noqa: ARG002
+        if self._at == "ended":
+            raise ArithmeticError("ended")
+
+
+@pytest.mark.parametrize("where", ["take", "ended", "sent", "record"])
+async def test_an_error_of_ours_ends_the_run_instead_of_hanging_it(server: Any, where: str) -> None:
+    server.script_for = server.stream(ttft_s=0.02)
+    records: list[RequestRecord] = []
+
+    def on_sent(request: PlannedRequest, _sent_s: float) -> None:
+        if where == "sent" and request.request_id == 1:
+            raise ArithmeticError("sent")
+
+    def on_record(record: RequestRecord) -> None:
+        if where == "record":
+            raise ArithmeticError("record")
+        records.append(record)
+
+    schedule = Broken([request_for(number, 0.05 * number) for number in range(5)], at=where)
+    async with StreamClient(Target(server.url, "m")) as client:
+        dispatcher = Dispatcher(client, schedule, RunClock(time.monotonic()), on_sent, on_record)
+        with pytest.raises(ArithmeticError, match=where):
+            await asyncio.wait_for(dispatcher.run(), 5)
+        assert client.open_connections <= 5
+    expected = {"take": [0, 2, 3, 4], "ended": [0, 1, 2, 3, 4], "sent": [0, 1, 2, 3, 4], "record": []}
+    assert sorted(record.request_id for record in records) == expected[where]
