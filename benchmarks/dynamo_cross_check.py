@@ -31,7 +31,7 @@ from dynamo_runs import (
 from rich.console import Console
 from rich.table import Table
 
-from autoscaler.simulator.request_options import Routing
+from autoscaler.simulator.router_state import Routing
 from loadgen.errors import InputError
 from loadgen.fetch import data_folder
 from loadgen.formats.detect import read_trace

@@ -18,7 +18,7 @@ from token_gaps import TokenTimes, token_times
 from autoscaler.interface import Priority, ScalingLimits, ServiceClass, Slo
 from autoscaler.policies import make_policy
 from autoscaler.simulator.fleet_config import FleetConfig
-from autoscaler.simulator.request_options import RouterConfig, Routing
+from autoscaler.simulator.router_state import RouterConfig, Routing
 from autoscaler.simulator.run import simulate
 from loadgen.errors import InputError
 from loadgen.formats.detect import read_trace

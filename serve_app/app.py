@@ -9,7 +9,7 @@ from autoscaler.simulator.cost_model import load_hardware
 from forecasting.registry import make_forecaster
 from loadgen.errors import InputError
 from loadgen.strict_config import parse
-from serve_app.config import AppConfig, EmulatedEngine
+from serve_app.config import AppConfig, EmulatedEngine, check_live_router
 from serve_app.deployment_options import QUIET
 from serve_app.engines.protocol import INGRESS_DEPLOYMENT
 from serve_app.guarded_policy import build_policy
@@ -22,8 +22,8 @@ def build_app(args: dict[str, Any]) -> Application:
     """Build the application from the `args` of a Serve config file.
 
     Raises:
-        InputError: a key, the policy, the forecaster, the hardware profile or the model is wrong, or the fleet has a
-            warm pool.
+        InputError: a key, the policy, the forecaster, the hardware profile, the model or the routing is wrong, or the
+            fleet has a warm pool.
     """
     config = parse(AppConfig, args, "application args")
     if config.fleet.warm_pool is not None:
@@ -31,6 +31,7 @@ def build_app(args: dict[str, Any]) -> Application:
             "application args: 'fleet.warm_pool' is simulated alone, Serve keeps none; remove it, or use `burstscale "
             "simulate`"
         )
+    check_live_router(config.router)
     build_policy(config)  # here a wrong name is a message to the user; in Serve's controller it would be a log line
     if config.forecaster is not None:
         forecaster = config.forecaster

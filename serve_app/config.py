@@ -10,6 +10,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 
 from autoscaler.interface import Priority, ScalingLimits, ServiceClass, Slo
 from autoscaler.simulator.engine_options import VLLM_DEFAULTS, AdmissionOrder, EngineOptions, Preemption
+from autoscaler.simulator.router_state import QueueOrder, RouterConfig, Routing
 from loadgen.errors import InputError
 from loadgen.strict_config import StrictModel, parse, read_yaml
 from loadgen.trace import SERVICE_LABELS
@@ -91,6 +92,11 @@ class VllmEngine(StrictModel):
         )
 
 
+_ROUTER = RouterConfig()
+LIVE_ROUTINGS = (Routing.LEAST_OUTSTANDING, Routing.ROUND_ROBIN, Routing.POWER_OF_TWO)
+"""Those that need no more than the router knows: the others look into engines or at sessions."""
+
+
 class FleetSettings(StrictModel):
     """How many replicas there may be and what each takes.
 
@@ -145,10 +151,30 @@ class FleetSettings(StrictModel):
 
 
 class RouterSettings(StrictModel):
-    """The router's queue: a request beyond `max_queued_requests` is answered 503 with `Retry-After`."""
+    """The router: its queue, which request goes first, and which replica gets it (`RouterConfig` says more).
+
+    Attributes:
+        max_queued_requests: a request beyond these is answered 503 with `Retry-After`.
+        routing, queue_order, kv_watermark_fraction, overlap_weight: as in the simulator's `RouterConfig`; live there
+            are those of `LIVE_ROUTINGS` and no watermark.
+    """
 
     max_queued_requests: PositiveInt = 1000
     retry_after_s: PositiveInt = 5
+    routing: Routing = _ROUTER.routing
+    queue_order: QueueOrder = _ROUTER.queue_order
+    kv_watermark_fraction: Annotated[float, Field(ge=0, le=1)] | None = _ROUTER.kv_watermark_fraction
+    overlap_weight: NonNegativeFloat = _ROUTER.overlap_weight
+
+    @property
+    def choices(self) -> RouterConfig:
+        """The same as the simulator takes it."""
+        return RouterConfig(
+            routing=self.routing,
+            queue_order=self.queue_order,
+            kv_watermark_fraction=self.kv_watermark_fraction,
+            overlap_weight=self.overlap_weight,
+        )
 
 
 class ServiceSettings(StrictModel):
@@ -278,3 +304,20 @@ def read_serve_file(path: Path) -> tuple[AppConfig, ServeAddress]:
         raise InputError(f"{path}: applications.0.import_path is {got!r}, want {APP_IMPORT_PATH!r}")
     address = parse(ServeAddress, document.get("http_options") or {}, f"{path}: http_options")
     return parse(AppConfig, application.get("args") or {}, f"{path}: args"), address
+
+
+def check_live_router(router: RouterSettings) -> None:
+    """Refuse what only a simulated router can do.
+
+    Raises:
+        InputError: the routing or the watermark needs what the live router does not know.
+    """
+    if router.routing not in LIVE_ROUTINGS:
+        raise InputError(
+            f"router.routing is '{router.routing}', which is simulated only; live choose {', '.join(LIVE_ROUTINGS)}"
+        )
+    if router.kv_watermark_fraction is not None:
+        raise InputError(
+            f"router.kv_watermark_fraction is {router.kv_watermark_fraction:g}, which is simulated only; "
+            f"leave it out and limit fleet.max_ongoing_requests instead"
+        )

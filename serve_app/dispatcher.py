@@ -1,7 +1,7 @@
 """Who goes to which replica next: a request leaves the router's queue only when a ready replica has a free slot.
 
 Serve's own queue is first come, first served. A replica is handed only as many requests as it takes at once, so Serve
-never has to queue, and order and place are decided here: the least loaded replica takes the next request.
+never has to queue, and order and place are decided here.
 """
 
 import asyncio
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from autoscaler.interface import QueueSnapshot
 from loadgen.records import Cause
 from serve_app.openai_api import ApiError
+from serve_app.replica_choice import ReplicaChoice
 from serve_app.router_queue import QueuedRequest, RouterQueue
 
 
@@ -25,12 +26,13 @@ class Slot:
 class Dispatcher:
     """Gives slots to requests within one event loop. Deadlines are epoch seconds."""
 
-    def __init__(self, slots_per_replica: int, max_queued_requests: int, retry_after_s: int) -> None:
+    def __init__(self, slots_per_replica: int, queue: RouterQueue, choice: ReplicaChoice, retry_after_s: int) -> None:
         self._slots_per_replica = slots_per_replica
         self._retry_after_s = retry_after_s
-        self._queue = RouterQueue(max_queued_requests)
+        self._queue = queue
+        self._choice = choice
         self._admissions: dict[str, asyncio.Future[Slot]] = {}
-        self._ready: dict[str, None] = {}  # an ordered set: of equally loaded replicas the oldest is taken
+        self._ready: dict[str, None] = {}  # an ordered set, the oldest first
         self._taken: dict[str, int] = {}  # slots by replica, also those of replicas that are draining
         self._last_ready_s = -1.0  # monotonic; when there was a ready replica for the last time
 
@@ -91,19 +93,16 @@ class Dispatcher:
 
     def _admit(self) -> None:
         """Give the free slots away, in the queue's order."""
-        while (replica_id := self._least_loaded()) is not None and (request := self._queue.pop()) is not None:
+        while self._has_free_slot() and (request := self._queue.pop()) is not None:
             admission = self._admissions.get(request.key)
             if admission is None or admission.done():
                 continue
+            replica_id = self._choice.choose(tuple(self._ready), self._taken, self._slots_per_replica)
             self._taken[replica_id] = self._taken.get(replica_id, 0) + 1
             admission.set_result(Slot(replica_id))
 
-    def _least_loaded(self) -> str | None:
-        """The ready replica with the fewest requests, None where all slots are taken."""
-        replica_id = min(self._ready, key=lambda ready: self._taken.get(ready, 0), default=None)
-        if replica_id is None or self._taken.get(replica_id, 0) >= self._slots_per_replica:
-            return None
-        return replica_id
+    def _has_free_slot(self) -> bool:
+        return any(self._taken.get(replica_id, 0) < self._slots_per_replica for replica_id in self._ready)
 
     def _leave(self, replica_id: str) -> None:
         self._taken[replica_id] -= 1

@@ -14,6 +14,7 @@ import uuid
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
+import numpy as np
 from ray import serve
 from ray.exceptions import RayActorError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
@@ -28,7 +29,8 @@ from serve_app.config import AppConfig
 from serve_app.dispatcher import Dispatcher, Slot, deadline_error
 from serve_app.engines.protocol import ENGINE_DEPLOYMENT, Endpoint, EngineCall
 from serve_app.openai_api import ApiError, bad_request, frame, model_json, models_json, read_generation, too_long
-from serve_app.router_queue import QueuedRequest
+from serve_app.replica_choice import ReplicaChoice
+from serve_app.router_queue import QueuedRequest, RouterQueue
 from serve_app.traffic import ArrivalCounter
 from serve_app.traffic_push import TrafficPush
 
@@ -52,7 +54,10 @@ class Ingress:
         self._arrivals = ArrivalCounter(config.control.arrivals_bin_s)
         router = config.router
         self._dispatcher = Dispatcher(
-            config.fleet.max_ongoing_requests, router.max_queued_requests, router.retry_after_s
+            config.fleet.max_ongoing_requests,
+            RouterQueue(router.max_queued_requests, router.queue_order),
+            ReplicaChoice(router.routing, np.random.default_rng()),
+            router.retry_after_s,
         )
         app_name = serve.get_replica_context().app_name
         self._push = TrafficPush(

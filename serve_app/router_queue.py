@@ -1,10 +1,11 @@
-"""The router's queue: requests that no replica has yet, interactive first, then by the earliest deadline. No clock."""
+"""The router's queue: requests that no replica has yet, in order of class and deadline or of coming. No clock."""
 
 import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from autoscaler.interface import Priority, QueueSnapshot
+from autoscaler.simulator.router_state import QueueOrder
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +35,9 @@ class RouterQueue:
     operation takes O(log n) on average.
     """
 
-    def __init__(self, max_requests: int) -> None:
+    def __init__(self, max_requests: int, order: QueueOrder = QueueOrder.CLASS_DEADLINE) -> None:
         self._max_requests = max_requests
+        self._order = order
         self._heap: list[tuple[int, float, int, str]] = []
         self._waiting: dict[str, tuple[int, QueuedRequest]] = {}
         self._pushed = 0
@@ -61,7 +63,10 @@ class RouterQueue:
             raise ValueError(f"request {request.key!r} waits already")
         self._pushed += 1
         self._waiting[request.key] = (self._pushed, request)
-        heapq.heappush(self._heap, (_RANK[request.priority], request.deadline_s, self._pushed, request.key))
+        rank, deadline_s = _RANK[request.priority], request.deadline_s
+        if self._order is QueueOrder.FIFO:
+            rank, deadline_s = 0, 0.0
+        heapq.heappush(self._heap, (rank, deadline_s, self._pushed, request.key))
 
     def pop(self) -> QueuedRequest | None:
         """Take out the request that is served next, None where nothing waits."""

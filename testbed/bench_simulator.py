@@ -136,7 +136,7 @@ def _least_disturbed(requests: int, replicas: int) -> Speed:
     return min((fleet_speed(requests, replicas) for _ in range(_REPEATS)), key=lambda speed: speed.seconds)
 
 
-def bursty_trace(requests: int, rate_per_s: float) -> Trace:
+def bursty_trace(requests: int, rate_per_s: float, seed: int = 0) -> Trace:
     """About so many requests with Gamma gaps of CV 2, of lengths like the Azure conversation trace's."""
     stream = {
         "service": "conversation",
@@ -146,7 +146,7 @@ def bursty_trace(requests: int, rate_per_s: float) -> Trace:
         "output_tokens": {"distribution": "lognormal", "median": 150, "sigma": 0.8, "max": 500},
     }
     values = {"name": "bursty", "duration_s": requests / rate_per_s, "streams": [stream]}
-    return draw_trace(parse(WorkloadModel, values, "bursty"), np.random.default_rng(0))
+    return draw_trace(parse(WorkloadModel, values, "bursty"), np.random.default_rng(seed))
 
 
 def print_months(days: float) -> None:

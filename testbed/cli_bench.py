@@ -15,6 +15,7 @@ from testbed.progress import TerminalProgress
 bench_app = typer.Typer(name="bench", help="Measure this machine and this program.", no_args_is_help=True)
 console = Console()
 progress_console = Console(stderr=True)
+DEFAULT_HARDWARE = "a100-llama-2-13b"
 
 
 @bench_app.callback()
@@ -78,6 +79,32 @@ def simulator_command(
     if benchmark.by_requests:
         console.print(scaling_sentence(benchmark.by_requests, benchmark.by_replicas), soft_wrap=True)
     console.print(benchmark.conclusion(), soft_wrap=True)
+
+
+@bench_app.command("routing")
+def routing_command(
+    replicas: Annotated[int, typer.Option(min=1, help="Of the fleet, whose size stays.")] = 12,
+    hardware: Annotated[
+        str, typer.Option(help="Of each replica; `burstscale hardware` lists them.")
+    ] = "a100-llama-2-13b",
+    trace: Annotated[Path | None, typer.Option(help="Serve this trace, not bursty requests that are drawn.")] = None,
+    speed: Annotated[float, typer.Option(min=0.001, help="Times as fast as the trace was recorded.")] = 1.0,
+    rate: Annotated[float, typer.Option(min=0.001, help="Drawn requests per second and replica.")] = 3.2,
+    seeds: Annotated[int, typer.Option(min=1, help="Draws of the requests, and of the router.")] = 5,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Measure what the choice of the replica is worth: the same requests under each routing."""
+    from loadgen.formats.detect import read_trace
+    from testbed.bench_routing import RoutingSetup, bench_routing, outcomes_as_json, routing_table
+
+    with TerminalProgress(progress_console, "starting") as progress:
+        served = None if trace is None else read_trace(trace).sped_up(speed)
+        outcomes = bench_routing(RoutingSetup(hardware, replicas, served, rate, seeds), progress.stage)
+    if as_json:
+        print(json.dumps(outcomes_as_json(outcomes), indent=2))
+        return
+    name = f"bursty requests, {replicas * rate:g} a second" if served is None else served.name
+    console.print(routing_table(outcomes, f"{name}, on {replicas} replicas of {hardware}"))
 
 
 @bench_app.command("loadgen")

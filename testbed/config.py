@@ -33,6 +33,7 @@ from serve_app.config import (
     read_serve_file,
 )
 from serve_app.guarded_policy import build_policy
+from testbed.client_settings import ClientSettings
 from testbed.fault_settings import FaultSettings
 from testbed.replica_hardware import Chosen, with_derived_rate, with_hardware, with_rate, with_static_fleet
 
@@ -70,6 +71,7 @@ class ExperimentConfig(StrictModel):
     Attributes:
         serve: the Serve config file whose application is simulated or deployed, or its args.
         policy, forecaster: replace those of the Serve config.
+        client: how clients time out and try again, simulated only; None = they send once and wait for the deadline.
         settle_s: the fleet is watched for so long after the last request, to see it shrink.
         faults: what goes wrong in a simulated run.
         address: where a live run lets Serve listen; taken from the Serve config file.
@@ -82,6 +84,7 @@ class ExperimentConfig(StrictModel):
     policy: PolicySettings | None = None
     forecaster: ForecasterSettings | None = None
     replay: ReplaySettings = ReplaySettings()
+    client: ClientSettings | None = None
     settle_s: NonNegativeFloat = 30.0
     faults: tuple[FaultSettings, ...] = ()
     address: ServeAddress | None = None

@@ -18,12 +18,13 @@ from loadgen.replay import ReplayOutcome, ReplayProgress, replay
 from loadgen.target import Target, probe
 from loadgen.trace import Trace
 from serve_app.app import build_app
-from serve_app.config import ServeAddress
+from serve_app.config import ServeAddress, check_live_router
 from serve_app.engines.protocol import ENGINE_DEPLOYMENT
 from serve_app.serve_state import replica_states, serve_is_running
 from serve_app.traffic import Collected
 from serve_app.traffic_monitor import find_monitor
 from testbed.api_key import read_api_key
+from testbed.client_settings import check_live_client
 from testbed.collector import Collector
 from testbed.conclude import conclude_run
 from testbed.config import Experiment, as_yaml_values, load_workload, with_traffic
@@ -50,6 +51,8 @@ def run_experiment(experiment: Experiment, out: Path, progress: TerminalProgress
             f"experiment '{experiment.config.name}': 'faults' happen in a simulated run alone; remove them, or use "
             "`burstscale simulate`"
         )
+    check_live_router(experiment.app.router)
+    check_live_client(experiment.config.client)
     trace = load_workload(experiment)
     experiment = with_traffic(experiment, trace)
     api_key = read_api_key(experiment.app.api_key_env)

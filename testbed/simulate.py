@@ -61,7 +61,7 @@ def simulate_experiment(experiment: Experiment, out: Path, progress: Callable[[f
 
 
 def _simulate(experiment: Experiment, trace: Trace, progress: Callable[[float], None]) -> SimulationResult:
-    app = experiment.app
+    app, config = experiment.app, experiment.config
     policy = build_policy(app)
     record_interval_s = trace.duration_s / RECORDED_INSTANTS
     # A compiled rule looks at no forecast, and to make one every few seconds for months would take longer than the run.
@@ -71,7 +71,7 @@ def _simulate(experiment: Experiment, trace: Trace, progress: Callable[[float], 
         policy,
         fleet_of(experiment),
         forecasting=None if app.forecaster is None or is_unused else forecast_settings_of(app.forecaster),
-        rng=np.random.default_rng(np.random.SeedSequence(experiment.config.seed, spawn_key=(1,))),
+        rng=np.random.default_rng(np.random.SeedSequence(config.seed, spawn_key=(1,))),
         progress=progress,
         record_interval_s=record_interval_s,
     )
@@ -87,7 +87,7 @@ def cache_notes(app: AppConfig, trace: Trace) -> tuple[str, ...]:
 
 
 def fleet_of(experiment: Experiment) -> FleetConfig:
-    """The simulated fleet that an experiment describes, with what goes wrong in it."""
+    """The simulated fleet that an experiment describes, with its clients and what goes wrong in it."""
     app, config = experiment.app, experiment.config
     fleet, control = app.fleet, app.control
     return FleetConfig(
@@ -99,6 +99,9 @@ def fleet_of(experiment: Experiment) -> FleetConfig:
         warm_pool=fleet.warm_pool.pool if fleet.warm_pool else None,
         max_ongoing_requests=fleet.max_ongoing_requests,
         max_queued_requests=app.router.max_queued_requests,
+        router=app.router.choices,
+        retry_after_s=app.router.retry_after_s,
+        client=None if config.client is None else config.client.client_config,
         services={label: service.service_class for label, service in app.services.items()},
         period_s=control.period_s,
         metrics_interval_s=control.metrics_interval_s,

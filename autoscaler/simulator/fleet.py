@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoscaler.interface import REPORT_KEPT_INTERVALS, ReplicaSnapshot, ReplicaState
+from autoscaler.simulator.client_state import client_arrays
 from autoscaler.simulator.cost_model import step_costs
 from autoscaler.simulator.engine_options import engine_ranks
 from autoscaler.simulator.engine_state import engine_limits
@@ -32,7 +33,7 @@ from autoscaler.simulator.prompt_texts import prompt_texts
 from autoscaler.simulator.replica_kernel import fail_replica, report_all, settle_all
 from autoscaler.simulator.replica_rows import ReplicaRows
 from autoscaler.simulator.replica_starts import PoolMember, ReplicaStarts, StartPhase
-from autoscaler.simulator.request_options import Routing, router_rules
+from autoscaler.simulator.router_state import Routing, router_rules
 from loadgen.trace import Trace
 
 # Steps that are alike are jumped over up to this many at a time: enough to make jumping cheap, few enough to look up
@@ -92,11 +93,12 @@ class Fleet:
         if config.prefix_caching:
             caches = empty_caches(rows, slots, self._limits, prompt_texts(trace.prefix))
         sessions = sessions_of(trace) if config.router.routing is Routing.SESSION_AFFINITY else None
-        # Of a generator of its own: what the router and predictions draw changes no cold start.
+        # Of a generator of its own: what routers, predictions and clients draw changes no cold start.
         own_rng = rng.spawn(1)[0]
         router_seed = int(own_rng.integers(2**62))
         ranks = engine_ranks(trace, config.services, config.engine, own_rng)
-        arrays = empty_fleet(rows, slots, services, of_service, caches, sessions, router_seed, ranks)
+        clients = client_arrays(config.client, len(trace), config.retry_after_s, int(own_rng.integers(2**62)))
+        arrays = empty_fleet(rows, slots, services, of_service, caches, sessions, clients, router_seed, ranks)
         self._rows = ReplicaRows(arrays, self._limits, config.drain_timeout_s, config.replicas_per_node)
         self._starts = ReplicaStarts(config.start, config.warm_pool, config.faults, rng)
         self._faults = FaultSchedule(config.faults, rng)
@@ -223,8 +225,8 @@ class Fleet:
     def queue(self) -> list[tuple[int, int, float | None]]:
         """Of each service: requests and prompt tokens in the router's queue, and the earliest deadline there."""
         return [
-            (int(service["queued"]), int(service["queued_prompt_tokens"]), self._earliest_deadline_s(service))
-            for service in self._arrays.services
+            (int(service["queued"]), int(service["queued_prompt_tokens"]), self._earliest_deadline_s(index))
+            for index, service in enumerate(self._arrays.services)
         ]
 
     def close(self) -> None:
@@ -283,10 +285,16 @@ class Fleet:
         row = self._rows.start(phases)
         self._faults.draw_death(self._rows.number(row), float(self._arrays.replicas["ready_s"][row]))
 
-    def _earliest_deadline_s(self, service: np.void) -> float | None:
-        """The deadline of the service's request that has waited longest; None where none waits."""
+    def _earliest_deadline_s(self, index: int) -> float | None:
+        """The earliest deadline of the service's requests in the queue; None where none waits."""
+        service = self._arrays.services[index]
         if service["queued"] == 0:
             return None
+        if self._arrays.clients is not None:
+            items, size = self._arrays.clients.queue.items, int(self._arrays.clients.queue.size[0])
+            queued = self._requests[items[:size]]
+            mine = queued["arrival_s"][queued["service"] == index]
+            return float(mine.min() + service["deadline_s"])
         waiting = self._arrays.of_service[service["head"] : service["end"]]
         place = 0
         while self._requests["fate"][waiting[place]] != Fate.QUEUED:

@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from autoscaler.interface import HardwareProfile, ScalingLimits, ServiceClass
+from autoscaler.simulator.client_state import ClientConfig
 from autoscaler.simulator.cold_start import ColdStart, plain_start
 from autoscaler.simulator.engine_options import EngineOptions
 from autoscaler.simulator.faults import Fault
 from autoscaler.simulator.replica_starts import WarmPool
-from autoscaler.simulator.request_options import RouterConfig
+from autoscaler.simulator.router_state import RouterConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +28,8 @@ class FleetConfig:
         max_ongoing_requests: that the router gives to one replica at a time.
         max_queued_requests: that wait at the router; further ones are refused.
         router: which replica gets a request, and which request goes first.
+        retry_after_s: a request that is refused is told to come again after so long.
+        client: None = clients send each request once and wait for it up to its deadline.
         services: class, promise and deadline, by label.
         period_s: the policy is asked once per period.
         metrics_interval_s: replicas report once per interval.
@@ -52,6 +55,8 @@ class FleetConfig:
     services: Mapping[str, ServiceClass]
     cold_start_sigma: float = 0.0
     max_queued_requests: int = 1000
+    retry_after_s: float = 5.0
+    client: ClientConfig | None = None
     router: RouterConfig = field(default_factory=RouterConfig)
     period_s: float = 1.0
     metrics_interval_s: float = 1.0

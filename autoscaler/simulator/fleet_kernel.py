@@ -1,19 +1,21 @@
 """The inner loop of the fleet simulator: arrivals, routing and deadlines, until the next control tick.
 
 At one instant, what happens in replicas comes first (a step ends, a replica is ready), in order of rows; then the
-queue gives out what it can, then deadlines pass, then requests arrive.
+queue gives out what it can, then requests' times are over, then new requests arrive.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
+from autoscaler.simulator.client_kernel import begin_attempt, put, take_out
+from autoscaler.simulator.client_state import ClientArrays
 from autoscaler.simulator.compiled import compiled, compiled_inner
 from autoscaler.simulator.engine_kernel import add_request, remove_request
 from autoscaler.simulator.fleet_state import READY, Fate, FleetArrays, Rules
 from autoscaler.simulator.replica_kernel import begin_steps, count_time, end_request, engine_of, replica_event, settle
 from autoscaler.simulator.routing_kernel import anyone_has_room, choose_row, settle_blocks
 
-QUEUED, IN_ENGINE, OK = int(Fate.QUEUED), int(Fate.IN_ENGINE), int(Fate.OK)
+COMING, QUEUED, IN_ENGINE, OK = int(Fate.COMING), int(Fate.QUEUED), int(Fate.IN_ENGINE), int(Fate.OK)
 QUEUE_FULL, TOO_LONG = int(Fate.QUEUE_FULL), int(Fate.TOO_LONG)
 NO_READY_REPLICA, DEADLINE_IN_QUEUE = int(Fate.NO_READY_REPLICA), int(Fate.DEADLINE_IN_QUEUE)
 DEADLINE_IN_ENGINE = int(Fate.DEADLINE_IN_ENGINE)
@@ -39,8 +41,40 @@ def next_service(fleet: FleetArrays, requests: NDArray[np.void], rules: Rules) -
 
 
 @compiled_inner
-def leave_queue(fleet: FleetArrays, requests: NDArray[np.void], request: int) -> None:
-    """Count a request out of the router's queue."""
+def next_queued(clients: ClientArrays | None, fleet: FleetArrays, requests: NDArray[np.void], rules: Rules) -> int:
+    """The request that leaves the router's queue next; -1 where nothing is queued."""
+    if clients is not None:
+        return int(clients.queue.items[0]) if clients.queue.size[0] > 0 else -1
+    best = next_service(fleet, requests, rules)
+    return int(fleet.of_service[fleet.services[best].head]) if best >= 0 else -1
+
+
+@compiled_inner
+def join_queue(
+    clients: ClientArrays | None,
+    fleet: FleetArrays,
+    requests: NDArray[np.void],
+    request: int,
+    rules: Rules,
+    now_s: float,
+) -> None:
+    """Let a request wait at the router."""
+    requests[request].fate = QUEUED
+    service = fleet.services[requests[request].service]
+    service.queued += 1
+    service.queued_prompt_tokens += requests[request].prompt_tokens
+    if clients is not None:
+        if rules.router.is_fifo:
+            put(clients.queue, request, 0, now_s)
+        else:
+            put(clients.queue, request, service.rank, requests[request].arrival_s + service.deadline_s)
+
+
+@compiled_inner
+def leave_queue(clients: ClientArrays | None, fleet: FleetArrays, requests: NDArray[np.void], request: int) -> None:
+    """Take a request out of the router's queue."""
+    if clients is not None:
+        take_out(clients.queue, request)
     service = fleet.services[requests[request].service]
     service.queued -= 1
     service.queued_prompt_tokens -= requests[request].prompt_tokens
@@ -52,14 +86,13 @@ def dispatch(fleet: FleetArrays, requests: NDArray[np.void], rules: Rules, now_s
     fleet.clock[0].dispatch_due = 0
     settle_blocks(fleet, rules, now_s)
     while True:
-        best = next_service(fleet, requests, rules)
-        if best < 0:
+        request = next_queued(fleet.clients, fleet, requests, rules)
+        if request < 0:
             return
-        request = fleet.of_service[fleet.services[best].head]
         row = choose_row(fleet, rules, request, requests[request].prompt_tokens)
         if row < 0:
             return
-        leave_queue(fleet, requests, request)
+        leave_queue(fleet.clients, fleet, requests, request)
         requests[request].fate = IN_ENGINE
         requests[request].replica = fleet.replicas[row].number
         requests[request].row = row
@@ -75,13 +108,9 @@ def dispatch(fleet: FleetArrays, requests: NDArray[np.void], rules: Rules, now_s
 
 
 @compiled_inner
-def arrive(fleet: FleetArrays, requests: NDArray[np.void], rules: Rules) -> None:
-    """The next request arrives: refused, or into the queue, from where it may be dispatched at once."""
-    clock = fleet.clock[0]
-    request = clock.arrived
-    now_s = requests[request].arrival_s
-    count_time(fleet, now_s)
-    clock.arrived += 1
+def offer(fleet: FleetArrays, requests: NDArray[np.void], request: int, rules: Rules, now_s: float) -> None:
+    """A request comes to the router: refused, or into the queue, from where it may be dispatched at once."""
+    begin_attempt(fleet.clients, fleet.services, requests, request, now_s)
     total_tokens = max(1, requests[request].prompt_tokens) + max(1, requests[request].output_tokens)
     queued = 0
     for index in range(len(fleet.services)):
@@ -91,17 +120,19 @@ def arrive(fleet: FleetArrays, requests: NDArray[np.void], rules: Rules) -> None
     elif queued >= rules.max_queued_requests and not anyone_has_room(fleet, rules, now_s):
         end_request(fleet, requests, request, QUEUE_FULL, now_s)
     else:
-        requests[request].fate = QUEUED
-        service = fleet.services[requests[request].service]
-        service.queued += 1
-        service.queued_prompt_tokens += requests[request].prompt_tokens
-        clock.dispatch_due = 1
+        join_queue(fleet.clients, fleet, requests, request, rules, now_s)
+        fleet.clock[0].dispatch_due = 1
 
 
 @compiled_inner
-def next_expiry(fleet: FleetArrays, requests: NDArray[np.void]) -> tuple[float, int]:
-    """The next deadline of a request that has not ended, and its request; infinity where there is none."""
+def next_timer(clients: ClientArrays | None, fleet: FleetArrays, requests: NDArray[np.void]) -> tuple[float, int]:
+    """When a request's time is over, its attempt's or its pause's next, and which; infinity where there is none."""
     at_s, first = np.inf, -1
+    if clients is not None:
+        if clients.timers.size[0] > 0:
+            first = int(clients.timers.items[0])
+            at_s = clients.timers.keys[first]
+        return at_s, first
     for index in range(len(fleet.services)):
         service = fleet.services[index]
         while service.expiry < service.end and requests[fleet.of_service[service.expiry]].fate >= OK:
@@ -116,9 +147,12 @@ def next_expiry(fleet: FleetArrays, requests: NDArray[np.void]) -> tuple[float, 
 
 @compiled_inner
 def expire(fleet: FleetArrays, requests: NDArray[np.void], request: int, rules: Rules, now_s: float) -> None:
-    """The deadline of a request passes: it leaves the queue, or its engine, which frees its KV blocks."""
+    """A request's time is over: it leaves the queue, or its engine, which frees its KV blocks; or it comes again."""
+    if requests[request].fate == COMING:
+        offer(fleet, requests, request, rules, now_s)
+        return
     if requests[request].fate == QUEUED:
-        leave_queue(fleet, requests, request)
+        leave_queue(fleet.clients, fleet, requests, request)
         ready = 0
         for row in range(len(fleet.replicas)):
             ready += fleet.replicas[row].state == READY
@@ -146,7 +180,7 @@ def run_until(fleet: FleetArrays, requests: NDArray[np.void], rules: Rules, unti
         if clock.dispatch_due and row_s > clock.now_s:
             dispatch(fleet, requests, rules, clock.now_s)
             continue
-        expiry_s, expiring = next_expiry(fleet, requests)
+        expiry_s, expiring = next_timer(fleet.clients, fleet, requests)
         arrival_s = requests[clock.arrived].arrival_s if clock.arrived < len(requests) else np.inf
         next_s = min(row_s, expiry_s, arrival_s)
         if next_s > until_s:
@@ -160,4 +194,6 @@ def run_until(fleet: FleetArrays, requests: NDArray[np.void], rules: Rules, unti
         elif expiry_s == next_s:
             expire(fleet, requests, expiring, rules, next_s)
         else:
-            arrive(fleet, requests, rules)
+            count_time(fleet, next_s)
+            clock.arrived += 1
+            offer(fleet, requests, clock.arrived - 1, rules, next_s)

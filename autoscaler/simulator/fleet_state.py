@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from autoscaler.simulator.client_state import ClientArrays
 from autoscaler.simulator.compiled import record_type
 from autoscaler.simulator.cost_model import StepCosts
 from autoscaler.simulator.engine_state import EngineLimits, EngineState, Slot
 from autoscaler.simulator.prefix_cache import KvBlock, PromptTexts, hash_table_places
-from autoscaler.simulator.request_options import RouterRules
+from autoscaler.simulator.router_state import RouterRules, RouterState, SessionArrays
 
 # States of a row. FAILED: dead, and the controller does not know yet. ENDED keeps the replica's history until it is
 # read, then the row is FREE.
@@ -21,7 +22,7 @@ FREE, STARTING, READY, DRAINING, ENDED, FAILED = range(6)
 class Fate(IntEnum):
     """Where a request is, or how it ended."""
 
-    COMING = 0
+    COMING = 0  # for the first time, or again
     QUEUED = 1
     IN_ENGINE = 2
     OK = 3
@@ -119,20 +120,6 @@ class Clock:
     request_seconds: float
 
 
-@dataclass(slots=True)
-class RouterState:
-    """What the router remembers.
-
-    Attributes:
-        seed, draws: of its random numbers, and how many it has drawn.
-        last_row: that got a request last, in turn.
-    """
-
-    seed: int
-    draws: int
-    last_row: int
-
-
 REPLICA, SERVICE, CLOCK = record_type(ReplicaRow), record_type(ServiceQueue), record_type(Clock)
 ROUTER = record_type(RouterState)
 ENGINE, SLOT, KV_BLOCK = record_type(EngineState), record_type(Slot), record_type(KvBlock)
@@ -152,6 +139,7 @@ REQUEST = np.dtype(
         ("slot", np.int64),
         ("service", np.int8),
         ("fate", np.int8),
+        ("attempts", np.int32),
     ],
     align=True,
 )
@@ -168,14 +156,6 @@ class PrefixCacheArrays(NamedTuple):
     text_block_tokens: int
 
 
-class SessionArrays(NamedTuple):
-    """Which session each request belongs to, and row and number of the replica that got the last request of each."""
-
-    of_request: NDArray[np.int64]
-    last_row: NDArray[np.int64]
-    last_replica: NDArray[np.int64]
-
-
 class FleetArrays(NamedTuple):
     """R rows of replicas with S slots each.
 
@@ -187,6 +167,7 @@ class FleetArrays(NamedTuple):
         caches: their prefix caches; None = they have none.
         sessions: None = the router does not look at them.
         engine_ranks: f64[n], what the engines' queues are ordered by; none where all are equal.
+        clients: None = they send each request once and wait for it up to its deadline.
     """
 
     clock: NDArray[np.void]
@@ -205,6 +186,7 @@ class FleetArrays(NamedTuple):
     caches: PrefixCacheArrays | None
     sessions: SessionArrays | None
     engine_ranks: NDArray[np.float64]
+    clients: ClientArrays | None
 
 
 class Rules(NamedTuple):
@@ -226,6 +208,7 @@ def empty_fleet(
     of_service: NDArray[np.int64],
     caches: PrefixCacheArrays | None = None,
     sessions: SessionArrays | None = None,
+    clients: ClientArrays | None = None,
     router_seed: int = 0,
     engine_ranks: NDArray[np.float64] | None = None,
 ) -> FleetArrays:
@@ -247,6 +230,7 @@ def empty_fleet(
         caches=caches,
         sessions=sessions,
         engine_ranks=np.zeros(0) if engine_ranks is None else engine_ranks,
+        clients=clients,
     )
 
 
@@ -268,7 +252,7 @@ def with_rows(fleet: FleetArrays, added: int) -> FleetArrays:
     joined: dict[str, Any] = {
         name: np.concatenate([getattr(fleet, name), getattr(more, name)])
         for name in FleetArrays._fields
-        if name not in ("clock", "router", "services", "of_service", "caches", "sessions", "engine_ranks")
+        if name not in ("clock", "router", "services", "of_service", "caches", "sessions", "engine_ranks", "clients")
     }
     if fleet.caches is not None:
         blocks, tables, by_hash = (

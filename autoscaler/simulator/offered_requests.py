@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoscaler.interface import Priority, ServiceClass
-from autoscaler.simulator.fleet_state import REQUEST, SERVICE, SessionArrays
+from autoscaler.simulator.fleet_state import REQUEST, SERVICE
+from autoscaler.simulator.router_state import SessionArrays
 from loadgen.errors import InputError
 from loadgen.trace import SERVICE_LABELS, Trace
 
@@ -36,6 +37,7 @@ def requests_of(trace: Trace) -> NDArray[np.void]:
     requests["service"] = trace.service
     requests["first_token_s"] = requests["finished_s"] = np.nan
     requests["replica"] = -1
+    requests["attempts"] = 1
     return requests
 
 

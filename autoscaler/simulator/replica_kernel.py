@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autoscaler.simulator import cost_model, engine_kernel, engine_queue
+from autoscaler.simulator.client_kernel import tries_again
 from autoscaler.simulator.compiled import allow_in_compiled_code, compiled, compiled_inner, inlined
 from autoscaler.simulator.cost_model import step_seconds
 from autoscaler.simulator.engine_kernel import begin_step, complete_step, remove_request, repeat_step, steady_steps
@@ -70,7 +71,9 @@ def count_time(fleet: FleetArrays, now_s: float) -> None:
 
 @inlined
 def end_request(fleet: FleetArrays, requests: NDArray[np.void], request: int, fate: int, at_s: float) -> None:
-    """Write down how a request ended."""
+    """Write down how a request ended, unless its client tries again."""
+    if tries_again(fleet.clients, fleet.services, requests, request, fate, at_s):
+        return
     requests[request].fate = fate
     requests[request].finished_s = at_s
     count_time(fleet, at_s)

@@ -5,10 +5,10 @@ import numpy as np
 from autoscaler.simulator import prefix_cache_kernel
 from autoscaler.simulator.compiled import allow_in_compiled_code, compiled_inner
 from autoscaler.simulator.engine_kernel import blocks_for
-from autoscaler.simulator.fleet_state import READY, FleetArrays, Rules, SessionArrays
+from autoscaler.simulator.fleet_state import READY, FleetArrays, Rules
 from autoscaler.simulator.prefix_cache_kernel import find_computed, mixed
 from autoscaler.simulator.replica_kernel import engine_of, settle
-from autoscaler.simulator.request_options import ROUTINGS, Routing
+from autoscaler.simulator.router_state import ROUTINGS, Routing, SessionArrays
 
 allow_in_compiled_code(prefix_cache_kernel)
 

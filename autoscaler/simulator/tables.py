@@ -47,7 +47,7 @@ def record_table(trace: Trace, requests: NDArray[np.void]) -> pa.Table:
         "replica_id": _encoded("replica_id", replica_names, requests["replica"]),
         "cause": _encoded("cause", causes, requests["fate"]),
         "error": _encoded("error", errors, requests["fate"]),
-        "attempts": np.ones(count, dtype=np.int32),
+        "attempts": requests["attempts"],
     }
     schema = ENCODED_RECORD_SCHEMA
     return pa.table([pa.array(columns[field.name], field.type) for field in schema], schema=schema)

@@ -13,7 +13,7 @@ from small_fleets import HARDWARE, ONE_AT_A_TIME, config, fates, fleet_of, servi
 from autoscaler.interface import ReplicaState, ScalingLimits
 from autoscaler.simulator.fleet import Fleet
 from autoscaler.simulator.fleet_state import READY, Fate
-from autoscaler.simulator.request_options import QueueOrder, RouterConfig, Routing
+from autoscaler.simulator.router_state import QueueOrder, RouterConfig, Routing
 from loadgen.prefix import PrefixBlocks
 from loadgen.trace import Service, Trace
 

@@ -3,18 +3,24 @@
 import asyncio
 import time
 
+import numpy as np
 import pytest
 
 from autoscaler.interface import Priority
+from autoscaler.simulator.router_state import Routing
 from loadgen.records import Cause
 from serve_app.dispatcher import Dispatcher, Slot
 from serve_app.openai_api import ApiError
-from serve_app.router_queue import QueuedRequest
+from serve_app.replica_choice import ReplicaChoice
+from serve_app.router_queue import QueuedRequest, RouterQueue
 
 
-def dispatcher(*ready: str, slots: int = 2, queue: int = 10) -> Dispatcher:
+def dispatcher(
+    *ready: str, slots: int = 2, queue: int = 10, routing: Routing = Routing.LEAST_OUTSTANDING
+) -> Dispatcher:
     """A dispatcher whose replicas `ready` are ready."""
-    made = Dispatcher(slots, queue, retry_after_s=3)
+    choice = ReplicaChoice(routing, np.random.default_rng(0))
+    made = Dispatcher(slots, RouterQueue(queue), choice, retry_after_s=3)
     made.set_ready(frozenset(ready))
     return made
 
@@ -134,3 +140,28 @@ async def test_a_request_given_up_in_the_moment_of_its_admission_gives_its_slot_
     if isinstance(outcome, Slot):  # asyncio may deliver the result instead of the cancellation
         router.release(outcome)
     assert (await asyncio.wait_for(router.acquire(request("3")), 1)).replica_id == "a"
+
+
+async def test_round_robin_takes_turns_and_passes_over_full_replicas() -> None:
+    """The first replica's slots are both in use when its turn comes for the third time."""
+    router = dispatcher("a", "b", "c", routing=Routing.ROUND_ROBIN)
+    slots = [await router.acquire(request(str(number))) for number in range(5)]
+    assert [slot.replica_id for slot in slots] == ["a", "b", "c", "a", "b"]
+    router.release(slots[1])
+    assert [(await router.acquire(request(str(number)))).replica_id for number in range(5, 7)] == ["c", "b"]
+
+
+async def test_the_better_of_two_never_takes_the_fullest_and_finds_the_only_free_slot() -> None:
+    """Of three replicas the fullest is never the better of two."""
+    router = dispatcher("a", "b", "c", slots=100, routing=Routing.POWER_OF_TWO)
+    for number in range(60):
+        await router.acquire(request(str(number)))
+    held = dict.fromkeys("abc", 0)
+    for number in range(60, 120):
+        slot = await router.acquire(request(str(number)))
+        held[slot.replica_id] += 1
+    assert sum(held.values()) == 60
+    assert min(held.values()) >= 10
+    full = dispatcher("a", "b", "c", "d", slots=1, routing=Routing.POWER_OF_TWO)
+    taken = [(await full.acquire(request(str(number)))).replica_id for number in range(4)]
+    assert sorted(taken) == ["a", "b", "c", "d"]

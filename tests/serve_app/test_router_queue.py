@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autoscaler.interface import Priority, QueueSnapshot
+from autoscaler.simulator.router_state import QueueOrder
 from serve_app.router_queue import QueuedRequest, RouterQueue
 
 SERVICES = ("conversation", "api")
@@ -103,3 +104,10 @@ def test_each_request_leaves_exactly_once_and_always_the_first_in_order(steps: l
         assert sum(each.prompt_tokens for each in snapshot.values()) == sum(item.prompt_tokens for item in waiting)
         deadlines = [each.earliest_deadline_s for each in snapshot.values() if each.earliest_deadline_s is not None]
         assert min(deadlines, default=None) == min((item.deadline_s for item in waiting), default=None)
+
+
+def test_a_plain_queue_looks_at_neither_class_nor_deadline() -> None:
+    queue = RouterQueue(10, QueueOrder.FIFO)
+    for number, (service, deadline_s) in enumerate([("api", 90.0), ("conversation", 30.0), ("api", 10.0)]):
+        queue.push(request(str(number), service=service, deadline_s=deadline_s))
+    assert [popped.key for _ in range(3) if (popped := queue.pop()) is not None] == ["0", "1", "2"]

@@ -1,9 +1,12 @@
-"""How requests find a replica: the router's choices, as they are configured and as compiled code takes them."""
+"""The router: its choices, as they are configured and as compiled code takes them, and what it remembers."""
 
 import math
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 
 class Routing(StrEnum):
@@ -66,6 +69,28 @@ class RouterRules(NamedTuple):
     is_fifo: bool
     least_free_blocks: int
     overlap_weight: float
+
+
+@dataclass(slots=True)
+class RouterState:
+    """What the router remembers.
+
+    Attributes:
+        seed, draws: of its random numbers, and how many it has drawn.
+        last_row: that got a request last, in turn.
+    """
+
+    seed: int
+    draws: int
+    last_row: int
+
+
+class SessionArrays(NamedTuple):
+    """Which session each request belongs to, and row and number of the replica that got the last request of each."""
+
+    of_request: NDArray[np.int64]
+    last_row: NDArray[np.int64]
+    last_replica: NDArray[np.int64]
 
 
 def router_rules(config: RouterConfig, usable_blocks: int) -> RouterRules:
