@@ -12,7 +12,7 @@ from autoscaler.simulator.compiled import record_type
 from autoscaler.simulator.cost_model import StepCosts
 from autoscaler.simulator.engine_state import EngineLimits, EngineState, Slot
 from autoscaler.simulator.prefix_cache import KvBlock, PromptTexts, hash_table_places
-from autoscaler.simulator.router_state import RouterRules, RouterState, SessionArrays
+from autoscaler.simulator.router_state import RouterRules, RouterState, SessionArrays, no_sessions
 
 # States of a row. FAILED: dead, and the controller does not know yet. ENDED keeps the replica's history until it is
 # read, then the row is FREE.
@@ -165,7 +165,7 @@ class FleetArrays(NamedTuple):
         of_service: i64[n], the requests of each service one after the other (`ServiceQueue.first`).
         states, slots, running_slots, ...: the engines, one row each; see `engine_state`.
         caches: their prefix caches; None = they have none.
-        sessions: None = the router does not look at them.
+        sessions: of no requests where the router does not look at them.
         engine_ranks: f64[n], what the engines' queues are ordered by; none where all are equal.
         clients: None = they send each request once and wait for it up to its deadline.
     """
@@ -184,7 +184,7 @@ class FleetArrays(NamedTuple):
     spare_slots: NDArray[np.int64]
     delivered_slots: NDArray[np.int64]
     caches: PrefixCacheArrays | None
-    sessions: SessionArrays | None
+    sessions: SessionArrays
     engine_ranks: NDArray[np.float64]
     clients: ClientArrays | None
 
@@ -228,7 +228,7 @@ def empty_fleet(
         spare_slots=np.zeros((rows, slots), np.int64),
         delivered_slots=np.zeros((rows, slots), np.int64),
         caches=caches,
-        sessions=sessions,
+        sessions=no_sessions() if sessions is None else sessions,
         engine_ranks=np.zeros(0) if engine_ranks is None else engine_ranks,
         clients=clients,
     )

@@ -93,6 +93,11 @@ class SessionArrays(NamedTuple):
     last_replica: NDArray[np.int64]
 
 
+def no_sessions() -> SessionArrays:
+    """Room for no request."""
+    return SessionArrays(*np.zeros((3, 0), np.int64))
+
+
 def router_rules(config: RouterConfig, usable_blocks: int) -> RouterRules:
     """The rules of a router whose replicas have so many KV blocks each."""
     watermark = 1.0 if config.kv_watermark_fraction is None else config.kv_watermark_fraction

@@ -8,7 +8,7 @@ from autoscaler.simulator.engine_kernel import blocks_for
 from autoscaler.simulator.fleet_state import READY, FleetArrays, Rules
 from autoscaler.simulator.prefix_cache_kernel import find_computed, mixed
 from autoscaler.simulator.replica_kernel import engine_of, settle
-from autoscaler.simulator.router_state import ROUTINGS, Routing, SessionArrays
+from autoscaler.simulator.router_state import ROUTINGS, Routing
 
 allow_in_compiled_code(prefix_cache_kernel)
 
@@ -146,10 +146,9 @@ def kv_aware(fleet: FleetArrays, rules: Rules, request: int, prompt_tokens: int)
 
 
 @compiled_inner
-def session_affinity(sessions: SessionArrays | None, fleet: FleetArrays, rules: Rules, request: int) -> int:
+def session_affinity(fleet: FleetArrays, rules: Rules, request: int) -> int:
     """The row that served the session's last request, where it has room; else the one with the fewest."""
-    if sessions is None:
-        return least_outstanding(fleet, rules)
+    sessions = fleet.sessions
     session = sessions.of_request[request]
     row = int(sessions.last_row[session])
     is_there = row >= 0 and fleet.replicas[row].number == sessions.last_replica[session]
@@ -174,5 +173,5 @@ def choose_row(fleet: FleetArrays, rules: Rules, request: int, prompt_tokens: in
     if routing == KV_AWARE:
         return kv_aware(fleet, rules, request, prompt_tokens)
     if routing == SESSION_AFFINITY:
-        return session_affinity(fleet.sessions, fleet, rules, request)
+        return session_affinity(fleet, rules, request)
     return row
