@@ -61,7 +61,7 @@ def simulate_experiment(experiment: Experiment, out: Path, progress: Callable[[f
 
 
 def _simulate(experiment: Experiment, trace: Trace, progress: Callable[[float], None]) -> SimulationResult:
-    app, config = experiment.app, experiment.config
+    app = experiment.app
     policy = build_policy(app)
     record_interval_s = trace.duration_s / RECORDED_INSTANTS
     # A compiled rule looks at no forecast, and to make one every few seconds for months would take longer than the run.
@@ -71,7 +71,7 @@ def _simulate(experiment: Experiment, trace: Trace, progress: Callable[[float], 
         policy,
         fleet_of(experiment),
         forecasting=None if app.forecaster is None or is_unused else forecast_settings_of(app.forecaster),
-        rng=np.random.default_rng(np.random.SeedSequence(config.seed, spawn_key=(1,))),
+        rng=np.random.default_rng(np.random.SeedSequence(experiment.config.seed, spawn_key=(1,))),
         progress=progress,
         record_interval_s=record_interval_s,
     )
