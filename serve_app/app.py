@@ -9,11 +9,12 @@ from autoscaler.simulator.cost_model import load_hardware
 from forecasting.registry import make_forecaster
 from loadgen.errors import InputError
 from loadgen.strict_config import parse
-from serve_app.config import AppConfig, EmulatedEngine, check_live_router
+from serve_app.config import AppConfig, EmulatedEngine
 from serve_app.deployment_options import QUIET
 from serve_app.engines.protocol import INGRESS_DEPLOYMENT
 from serve_app.guarded_policy import build_policy
 from serve_app.ingress import Ingress
+from serve_app.router_settings import check_live_router
 
 MAX_OPEN_REQUESTS = 100_000  # the router's own limits are far lower, and they answer with a reason
 

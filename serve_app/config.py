@@ -10,10 +10,10 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 
 from autoscaler.interface import Priority, ScalingLimits, ServiceClass, Slo
 from autoscaler.simulator.engine_options import VLLM_DEFAULTS, AdmissionOrder, EngineOptions, Preemption
-from autoscaler.simulator.router_state import QueueOrder, RouterConfig, Routing
 from loadgen.errors import InputError
 from loadgen.strict_config import StrictModel, parse, read_yaml
 from loadgen.trace import SERVICE_LABELS
+from serve_app.router_settings import RouterSettings
 from serve_app.start_settings import StartSettings, WarmPoolSettings, start_of
 
 # Serve asks each replica so often whether it lives; a dead one is replaced when it does not answer.
@@ -92,11 +92,6 @@ class VllmEngine(StrictModel):
         )
 
 
-_ROUTER = RouterConfig()
-LIVE_ROUTINGS = (Routing.LEAST_OUTSTANDING, Routing.ROUND_ROBIN, Routing.POWER_OF_TWO)
-"""Those that need no more than the router knows: the others look into engines or at sessions."""
-
-
 class FleetSettings(StrictModel):
     """How many replicas there may be and what each takes.
 
@@ -148,33 +143,6 @@ class FleetSettings(StrictModel):
     def limits(self) -> ScalingLimits:
         """The range of the number of replicas."""
         return ScalingLimits(self.min_replicas, self.max_replicas)
-
-
-class RouterSettings(StrictModel):
-    """The router: its queue, which request goes first, and which replica gets it (`RouterConfig` says more).
-
-    Attributes:
-        max_queued_requests: a request beyond these is answered 503 with `Retry-After`.
-        routing, queue_order, kv_watermark_fraction, overlap_weight: as in the simulator's `RouterConfig`; live there
-            are those of `LIVE_ROUTINGS` and no watermark.
-    """
-
-    max_queued_requests: PositiveInt = 1000
-    retry_after_s: PositiveInt = 5
-    routing: Routing = _ROUTER.routing
-    queue_order: QueueOrder = _ROUTER.queue_order
-    kv_watermark_fraction: Annotated[float, Field(ge=0, le=1)] | None = _ROUTER.kv_watermark_fraction
-    overlap_weight: NonNegativeFloat = _ROUTER.overlap_weight
-
-    @property
-    def choices(self) -> RouterConfig:
-        """The same as the simulator takes it."""
-        return RouterConfig(
-            routing=self.routing,
-            queue_order=self.queue_order,
-            kv_watermark_fraction=self.kv_watermark_fraction,
-            overlap_weight=self.overlap_weight,
-        )
 
 
 class ServiceSettings(StrictModel):
@@ -304,20 +272,3 @@ def read_serve_file(path: Path) -> tuple[AppConfig, ServeAddress]:
         raise InputError(f"{path}: applications.0.import_path is {got!r}, want {APP_IMPORT_PATH!r}")
     address = parse(ServeAddress, document.get("http_options") or {}, f"{path}: http_options")
     return parse(AppConfig, application.get("args") or {}, f"{path}: args"), address
-
-
-def check_live_router(router: RouterSettings) -> None:
-    """Refuse what only a simulated router can do.
-
-    Raises:
-        InputError: the routing or the watermark needs what the live router does not know.
-    """
-    if router.routing not in LIVE_ROUTINGS:
-        raise InputError(
-            f"router.routing is '{router.routing}', which is simulated only; live choose {', '.join(LIVE_ROUTINGS)}"
-        )
-    if router.kv_watermark_fraction is not None:
-        raise InputError(
-            f"router.kv_watermark_fraction is {router.kv_watermark_fraction:g}, which is simulated only; "
-            f"leave it out and limit fleet.max_ongoing_requests instead"
-        )

@@ -18,8 +18,9 @@ from loadgen.replay import ReplayOutcome, ReplayProgress, replay
 from loadgen.target import Target, probe
 from loadgen.trace import Trace
 from serve_app.app import build_app
-from serve_app.config import ServeAddress, check_live_router
+from serve_app.config import ServeAddress
 from serve_app.engines.protocol import ENGINE_DEPLOYMENT
+from serve_app.router_settings import check_live_router
 from serve_app.serve_state import replica_states, serve_is_running
 from serve_app.traffic import Collected
 from serve_app.traffic_monitor import find_monitor

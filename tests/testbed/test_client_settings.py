@@ -12,7 +12,8 @@ from autoscaler.simulator.fleet_config import FleetConfig
 from autoscaler.simulator.router_state import QueueOrder, RouterConfig, Routing
 from loadgen.errors import InputError
 from loadgen.strict_config import parse
-from serve_app.config import LIVE_ROUTINGS, RouterSettings, check_live_router, read_serve_file
+from serve_app.config import read_serve_file
+from serve_app.router_settings import LIVE_ROUTINGS, RouterSettings, check_live_router
 from testbed.client_settings import ClientSettings, check_live_client
 from testbed.config import Experiment, Overrides, load_experiment
 from testbed.simulate import fleet_of
