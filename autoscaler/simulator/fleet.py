@@ -290,11 +290,9 @@ class Fleet:
         service = self._arrays.services[index]
         if service["queued"] == 0:
             return None
-        if self._arrays.clients is not None:
-            items, size = self._arrays.clients.queue.items, int(self._arrays.clients.queue.size[0])
-            queued = self._requests[items[:size]]
-            mine = queued["arrival_s"][queued["service"] == index]
-            return float(mine.min() + service["deadline_s"])
+        if (clients := self._arrays.clients) is not None:
+            queued = self._requests[clients.queue.items[: clients.queue.size[0]]]
+            return float(queued["arrival_s"][queued["service"] == index].min() + service["deadline_s"])
         waiting = self._arrays.of_service[service["head"] : service["end"]]
         place = 0
         while self._requests["fate"][waiting[place]] != Fate.QUEUED:
