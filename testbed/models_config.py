@@ -11,6 +11,7 @@ from loadgen.errors import InputError
 from loadgen.strict_config import StrictModel, parse, read_yaml
 from loadgen.trace import Trace
 from serve_app.config import AppConfig, ForecasterSettings, PolicySettings
+from testbed.client_settings import ClientSettings
 from testbed.config import (
     Experiment,
     ExperimentConfig,
@@ -22,6 +23,7 @@ from testbed.config import (
     select_traffic,
     with_traffic,
 )
+from testbed.fault_settings import FaultSettings
 from testbed.replica_hardware import gpus_per_replica
 
 ModelLabel = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
@@ -34,7 +36,7 @@ class ModelSettings(StrictModel):
         name: in the results; replicas' names begin with it.
         trace_model: its requests are those for this model of the experiment's traffic.
         workload: traffic of its own instead.
-        serve, policy, forecaster: as in an experiment of one model.
+        serve, policy, forecaster, client, faults: as in an experiment of one model.
     """
 
     name: ModelLabel
@@ -43,6 +45,8 @@ class ModelSettings(StrictModel):
     serve: Path | AppConfig
     policy: PolicySettings | None = None
     forecaster: ForecasterSettings | None = None
+    client: ClientSettings | None = None
+    faults: tuple[FaultSettings, ...] = ()
 
     @model_validator(mode="after")
     def _check_traffic(self) -> Self:
@@ -112,6 +116,8 @@ def load_models_experiment(path: Path, overrides: Overrides) -> ModelsExperiment
             serve=model.serve,
             policy=model.policy,
             forecaster=model.forecaster,
+            client=model.client,
+            faults=model.faults,
             settle_s=config.settle_s,
         )
         own = replace(overrides, seed=None, traffic=None, selection=overrides.selection if is_own else {})

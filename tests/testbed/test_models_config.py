@@ -85,6 +85,14 @@ def test_notes_say_which_model_they_are_about(tmp_path: Path) -> None:
     assert [note.split(" ")[:2] for note in experiment.notes] == [["large:", "replica_requests_per_s"]]
 
 
+def test_faults_and_clients_are_each_models_own(tmp_path: Path) -> None:
+    models = values()["models"]
+    models[0]["faults"] = [{"kind": "replica_dies", "at_s": 5}]
+    experiment = load(tmp_path, values(models=models))
+    assert [len(part.config.faults) for part in experiment.parts.values()] == [1, 0]
+    assert as_yaml_values(load(tmp_path, as_yaml_values(experiment))) == as_yaml_values(experiment)
+
+
 SMALL, LARGE = values()["models"]
 
 
