@@ -185,6 +185,7 @@ class Exchange:
             error=end.error,
             attempts=1,
             chunk_offsets_s=answer.chunk_offsets_s() if self._keeps_chunk_offsets else None,
+            planned_s=request.planned_s,
         )
 
     def _end_reached(self) -> End:

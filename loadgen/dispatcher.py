@@ -159,4 +159,5 @@ def unsent_record(request: PlannedRequest, now_s: float) -> RequestRecord:
         cause=Cause.RUN_ENDED,
         error="not sent: the run was ended before its instant",
         attempts=0,
+        planned_s=request.planned_s,
     )

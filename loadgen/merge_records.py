@@ -54,6 +54,8 @@ def _lost_records(planned: pa.Table, ended_s: float, sent_s: Mapping[int, float]
         "replica_id": None,
         "cause": Cause.CLIENT_LOST.value,
         "chunk_offsets_s": None,
+        "planned_s": None,
+        "phase": None,
     }
     by_request: dict[str, list[Any]] = {
         "sent_s": sent,

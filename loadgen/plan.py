@@ -36,6 +36,7 @@ class PlannedRequest:
         path: of the API, as '/v1/completions'.
         header_lines: its own ones, as they are sent, each with its line end.
         body: the JSON; in memory, or a view of a file.
+        planned_s: where the plan had it, if `scheduled_s` came of the end of another request; None = just there.
     """
 
     request_id: int
@@ -48,6 +49,7 @@ class PlannedRequest:
     path: str
     header_lines: bytes
     body: bytes | memoryview
+    planned_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

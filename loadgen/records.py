@@ -42,6 +42,20 @@ class Cause(StrEnum):
     CLIENT_LOST = "client_lost"
 
 
+class Phase(StrEnum):
+    """In which part of its life a request failed (`loadgen.failure_phase`), or what ended it there."""
+
+    CLIENT_LAG = "client_lag"  # with the load generator, which sent it too late or not at all
+    ROUTER_QUEUE = "router_queue"  # before any replica had it, although replicas were ready
+    COLD_START = "cold_start"  # before any replica had it, as none was ready
+    ENGINE_QUEUE = "engine_queue"  # waiting in an engine, never begun
+    PREFILL = "prefill"  # its prompt was being computed, also anew after a preemption
+    DECODE = "decode"  # its answer was being made
+    PREEMPTION = "preemption"  # waiting in an engine, which had begun it and taken its KV blocks away
+    REPLICA_LOST = "replica_lost"  # with a replica that died while it was ready
+    DRAINED = "drained"  # with a replica that was draining and ended before it did
+
+
 @dataclass(frozen=True, slots=True)
 class RequestRecord:
     """One request of the trace and its end. Instants count in seconds from the run's start.
@@ -54,7 +68,7 @@ class RequestRecord:
         model: name of the model that was asked for.
         prompt_tokens: as planned by the trace.
         output_tokens: tokens that were received.
-        scheduled_s: when the trace says that it arrives.
+        scheduled_s: when it is to be sent: as the trace says, or, where it waits for another's end, when it became due.
         sent_s: when it was sent; None = never sent.
         first_token_s: when the first token came; None = none came.
         finished_s: when its end was known.
@@ -65,6 +79,8 @@ class RequestRecord:
         attempts: times it was sent.
         chunk_offsets_s: when each chunk with text came, from the first one on; None = not kept. A chunk holds one
             token or more.
+        planned_s: when the trace says that it arrives, where it waited for another to end; None = it did not.
+        phase: where it was when it failed; None = not known, or it did not fail.
     """
 
     request_id: int
@@ -82,6 +98,8 @@ class RequestRecord:
     error: str | None
     attempts: int
     chunk_offsets_s: tuple[float, ...] | None = None
+    planned_s: float | None = None
+    phase: Phase | None = None
 
 
 RECORD_SCHEMA = pa.schema(
@@ -101,22 +119,26 @@ RECORD_SCHEMA = pa.schema(
         pa.field("error", pa.string()),
         pa.field("attempts", pa.int32(), nullable=False),
         pa.field("chunk_offsets_s", pa.list_(pa.float32())),
+        pa.field("planned_s", pa.float64()),
+        pa.field("phase", pa.string()),
     ]
 )
 
-# Only a replay knows them, and only if it is told to keep them: what has no such column is read as if it were null.
-OPTIONAL_COLUMNS = frozenset({"chunk_offsets_s"})
+# Only a replay knows them, and only in some modes.
+REPLAY_COLUMNS = frozenset({"chunk_offsets_s", "planned_s"})
+# What has no such column is read as if it were null.
+OPTIONAL_COLUMNS = REPLAY_COLUMNS | {"phase"}
 
 # The same with strings as places in a list of the different ones: a tenth of the memory where few differ. For tables
 # that a simulation holds; files have plain strings, so that their readers meet no category types.
-_PLACE_TYPES = {"service": pa.int8(), "model": pa.int16(), "status": pa.int8(), "cause": pa.int8()}
+_PLACE_TYPES = {"service": pa.int8(), "model": pa.int16(), "status": pa.int8(), "cause": pa.int8(), "phase": pa.int8()}
 ENCODED_RECORD_SCHEMA = pa.schema(
     [
         field.with_type(pa.dictionary(_PLACE_TYPES.get(field.name, pa.int32()), pa.string()))
         if field.type == pa.string()
         else field
         for field in RECORD_SCHEMA
-        if field.name not in OPTIONAL_COLUMNS
+        if field.name not in REPLAY_COLUMNS
     ]
 )
 

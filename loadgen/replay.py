@@ -1,4 +1,4 @@
-"""Open-loop replay: Ray actors that send a trace, each with its shard of it, all from one clock start."""
+"""Replay: Ray actors that send a trace, each with its shard of it, all from one clock start."""
 
 import secrets
 import statistics
@@ -20,9 +20,9 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from loadgen.body_file import keep_bodies_in_file
 from loadgen.errors import InputError
 from loadgen.merge_records import merge_records
+from loadgen.pacing import BY_ARRIVAL, ByUser, Pacing, make_schedule, shards
 from loadgen.plan import Prompts, RequestForm, plan_requests, planned_columns
 from loadgen.records import read_partial_records
-from loadgen.schedule import OpenLoop
 from loadgen.sender import Sender, SenderProgress
 from loadgen.sent_log import read_sent_log, sent_log_path
 from loadgen.target import Target
@@ -62,7 +62,7 @@ class ReplayOutcome:
     """What a replay leaves.
 
     Attributes:
-        table: one record per request of the trace, with `RECORD_SCHEMA`.
+        table: one record per request of the trace, with `RECORD_SCHEMA`; in a closed loop of those a user came to.
         start_epoch_s: the run's start (instant 0 of the records) on the machine's wall clock.
         is_interrupted: it was ended by KeyboardInterrupt.
         lost_actors: why, for each actor that ended before its work was done.
@@ -76,6 +76,15 @@ class ReplayOutcome:
     parts: tuple[Path, ...]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Shard:
+    """The rows of the trace that one of `count` actors sends."""
+
+    rows: NDArray[np.int64]
+    index: int
+    count: int
+
+
 class ReplayActor:
     """A sender in a process of its own; it makes its requests itself, so that planning is shared like sending.
 
@@ -86,10 +95,11 @@ class ReplayActor:
         self._sender = Sender(target, part, keeps_chunk_offsets=keeps_chunk_offsets)
         self._folder = part.parent
 
-    def prepare(self, trace: Trace, rows: NDArray[np.int64], form: RequestForm, prompts: Prompts) -> None:
-        """Make the requests of `rows` of the trace."""
-        requests = plan_requests(trace, rows.tolist(), form, prompts)
-        self._sender.load(OpenLoop(keep_bodies_in_file(requests, self._folder)))
+    def prepare(self, trace: Trace, shard: Shard, form: RequestForm, prompts: Prompts, pacing: Pacing) -> None:
+        """Make the requests of a shard of the trace."""
+        requests = plan_requests(trace, shard.rows.tolist(), form, prompts)
+        plan = keep_bodies_in_file(requests, self._folder)
+        self._sender.load(make_schedule(pacing, plan, trace, shard.rows, shard.index, shard.count))
 
     def run(self) -> SenderProgress:
         """Send them; see `Sender`, as for what follows."""
@@ -121,10 +131,11 @@ def replay(
     on_progress: Callable[[ReplayProgress], None] | None = None,
     extra_body: Mapping[str, Any] | None = None,
     keeps_chunk_offsets: bool = True,
+    pacing: Pacing = BY_ARRIVAL,
 ) -> ReplayOutcome:
-    """Send each request of `trace` to `target` at its instant, and give one record for each.
+    """Send each request of `trace` to `target` when it is due, and give one record for each.
 
-    Request i goes to actor i modulo `actors`. Needs an initialised Ray; the actors run on this machine and reserve no
+    Needs an initialised Ray; the actors run on this machine and reserve no
     CPU, so that they never wait behind replicas. KeyboardInterrupt ends the run early: what has not ended by then is
     CANCELLED, RUN_ENDED. An actor that dies leaves its requests without a record as CANCELLED, CLIENT_LOST.
 
@@ -135,6 +146,7 @@ def replay(
         on_progress: called about twice a second.
         extra_body: added to the body of every request; None as a value leaves a key out.
         keeps_chunk_offsets: the records hold when each chunk came: 4 bytes a chunk.
+        pacing: when a request is due.
 
     Raises:
         InputError: the trace is empty, a service has no deadline, or `out_dir` holds records already.
@@ -144,8 +156,10 @@ def replay(
     form = RequestForm(
         target.model, dict(deadlines_s), int(rng.integers(2**63)), secrets.token_hex(4), dict(extra_body or {})
     )
-    parts = _part_paths(out_dir, min(actors, len(trace)))
-    crew = _Crew(trace, target, form, prompts, parts, keeps_chunk_offsets=keeps_chunk_offsets)
+    rows = shards(pacing, trace, actors)
+    parts = _part_paths(out_dir, len(rows))
+    crew = _Crew(target, parts, keeps_chunk_offsets=keeps_chunk_offsets)
+    crew.prepare(trace, rows, form, prompts, pacing)
     try:
         start_epoch_s = crew.start()
         if on_start is not None:
@@ -155,30 +169,21 @@ def replay(
         crew.dismiss()
     written = [part for part in parts if part.exists()]
     logs = [log for part in written if (log := sent_log_path(part)).exists()]  # of actors that did not end in order
-    table = merge_records(
-        [read_partial_records(part) for part in written],
-        planned_columns(trace, target.model),
-        ended_s=time.time() - start_epoch_s,
-        sent_s={request_id: sent_s for log in logs for request_id, sent_s in read_sent_log(log).items()},
-    )
+    records = [read_partial_records(part) for part in written]
+    sent_s = {request_id: sent_s for log in logs for request_id, sent_s in read_sent_log(log).items()}
+    planned = planned_columns(trace, target.model)
+    if isinstance(pacing, ByUser):
+        known = [*sent_s, *(request_id for part in records for request_id in part["request_id"].to_pylist())]
+        planned = planned.filter(pa.array(np.isin(planned["request_id"].to_numpy(), known)))
+    table = merge_records(records, planned, ended_s=time.time() - start_epoch_s, sent_s=sent_s)
     return ReplayOutcome(table, start_epoch_s, is_interrupted, tuple(crew.lost), (*written, *logs))
 
 
 class _Crew:
     """The actors of one replay, as their driver sees them."""
 
-    def __init__(
-        self,
-        trace: Trace,
-        target: Target,
-        form: RequestForm,
-        prompts: Prompts,
-        parts: tuple[Path, ...],
-        *,
-        keeps_chunk_offsets: bool,
-    ) -> None:
+    def __init__(self, target: Target, parts: tuple[Path, ...], *, keeps_chunk_offsets: bool) -> None:
         self.lost: list[str] = []
-        self._planned = len(trace)
         self._progress = [SenderProgress() for _ in parts]
         self._runs: dict[Any, int] = {}
         make = ray.remote(ReplayActor).options(
@@ -188,10 +193,16 @@ class _Crew:
             scheduling_strategy=NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False),
         )
         self._actors = [make.remote(target, part.resolve(), keeps_chunk_offsets=keeps_chunk_offsets) for part in parts]
+
+    def prepare(
+        self, trace: Trace, rows: list[NDArray[np.int64]], form: RequestForm, prompts: Prompts, pacing: Pacing
+    ) -> None:
+        """Have each make its requests; `rows` of the trace, by actor."""
+        self._planned = len(trace)
         shared_trace, shared_prompts = ray.put(trace), ray.put(prompts)
         self._prepared = [
-            actor.prepare.remote(shared_trace, np.arange(shard, len(trace), len(parts)), form, shared_prompts)
-            for shard, actor in enumerate(self._actors)
+            actor.prepare.remote(shared_trace, Shard(rows[index], index, len(rows)), form, shared_prompts, pacing)
+            for index, actor in enumerate(self._actors)
         ]
 
     def start(self) -> float:

@@ -95,6 +95,9 @@ def expected_requests(model: WorkloadModel) -> float:
 def draw_trace(model: WorkloadModel, rng: np.random.Generator) -> Trace:
     """Draw one trace; each stream has its own source of chance, so that adding one leaves the others as they were.
 
+    Where sessions say how long an answer takes, that is each request's elapsed time: what else lies between two turns
+    is think time.
+
     Raises:
         InputError: the trace has no request (the rate is too low for the duration).
     """
@@ -117,6 +120,8 @@ def draw_trace(model: WorkloadModel, rng: np.random.Generator) -> Trace:
     }
     if all(stream.sessions is None for stream in model.streams):
         del columns["session"]
+    if np.isnan(columns["elapsed_s"]).all():
+        del columns["elapsed_s"]
     if not columns["output_is_limit"].any():
         del columns["output_is_limit"]
     return make_trace(model.name, duration_s=model.duration_s, model_names=names, **columns)
@@ -150,6 +155,10 @@ def _draw_stream(
         "session": session,
         "output_is_limit": ~failed & isinstance(stream.output_tokens, LeftToEngine),
     }
+    if stream.sessions is not None and stream.sessions.answer_s_per_token:
+        columns["elapsed_s"] = output_tokens * stream.sessions.answer_s_per_token
+    else:
+        columns["elapsed_s"] = np.full(count, np.nan)
     in_time = arrival_s < span_s[1]
     return columns if in_time.all() else {column: values[in_time] for column, values in columns.items()}
 

@@ -324,6 +324,7 @@ def many_requests(requests: int, duration_s: float, rng: np.random.Generator) ->
         "error": pa.array(np.where(ok, "", "504 " + "x" * 200), mask=~failed.to_numpy(False)),
         "attempts": np.ones(requests),
         "chunk_offsets_s": pa.nulls(requests),
+        "planned_s": pa.nulls(requests),
     }
     return pa.table(columns).cast(RECORD_SCHEMA)
 
