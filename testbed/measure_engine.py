@@ -11,7 +11,7 @@ from loadgen.errors import InputError
 from testbed.designed_load import LoadPiece, PieceTimes, designed_load, drive_round
 from testbed.engine_load import Generate, time_request
 
-PREFILL_SHARE = 0.65  # of a round's time; the rest is decodes
+PREFILL_SHARE = 0.7  # of a round's time; the rest is decodes
 WARM_UP_REQUESTS = 3
 
 

@@ -49,7 +49,7 @@ OFFERED_FRACTION = 0.4  # of what the engine carries with full batches
 PLANNED_REQUESTS = 1000
 
 
-def check_vllm(repeats: int = 3, round_s: float = 20.0, held_out_s: float = 35.0, seed: int = 0) -> VllmCheck:
+def check_vllm(repeats: int = 3, round_s: float = 22.0, held_out_s: float = 35.0, seed: int = 0) -> VllmCheck:
     """Start vLLM with a made-up model, measure both loads in turns, fit on the one and predict the other.
 
     Rounds of the fit's load and repeats of the held-out one take turns, fit rounds first and last, so that a machine
