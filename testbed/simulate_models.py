@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from autoscaler.simulator.fleet_run import SimulationResult
 from autoscaler.simulator.shared_run import SharingModel, simulate_together
 from loadgen.errors import InputError
-from loadgen.records import OPTIONAL_COLUMNS, RECORD_SCHEMA, write_records
+from loadgen.records import RECORD_SCHEMA, write_records
 from loadgen.trace import Trace
 from serve_app.guarded_policy import build_policy
 from testbed.conclude import conclude_run
@@ -29,7 +29,7 @@ from testbed.results import (
 )
 from testbed.simulate import RECORDED_INSTANTS, cache_notes, fleet_of, forecast_settings_of
 
-PLAIN_SCHEMA = pa.schema([field for field in RECORD_SCHEMA if field.name not in OPTIONAL_COLUMNS])
+PLAIN_SCHEMA = pa.schema([RECORD_SCHEMA.field(name) for name in ENCODED_RECORD_SCHEMA.names])
 
 
 def simulate_models(experiment: ModelsExperiment, out: Path, progress: Callable[[float, float], None]) -> Path:
