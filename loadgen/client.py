@@ -146,6 +146,11 @@ class Exchange:
             self._record = self._make_record()
         return self._record
 
+    @property
+    def response_status(self) -> int | None:
+        """The HTTP status; None = no answer has begun."""
+        return self._received.head.status if self._received.head else None
+
     def response_header(self, name: str) -> str | None:
         """A header of the answer, by its name in lower case; None where it is missing, or no answer has begun."""
         return self._received.head.headers.get(name) if self._received.head else None

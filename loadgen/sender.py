@@ -6,6 +6,7 @@ import resource
 import threading
 from collections import Counter, deque
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from loadgen.client import StreamClient
 from loadgen.dispatcher import Dispatcher
 from loadgen.plan import PlannedRequest
 from loadgen.records import RecordWriter, RequestRecord, Status
+from loadgen.retries import AttemptWriter, Retrying, attempts_path
 from loadgen.run_clock import RunClock
 from loadgen.schedule import OpenLoop, Schedule
 from loadgen.sent_log import SentLog, sent_log_path
@@ -74,9 +76,13 @@ class Sender:
         gc.collect()
         gc.freeze()  # the plan lives to the end: no garbage collection need look at it while requests are sent
         try:
-            with RecordWriter(self._part) as writer, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            with (
+                RecordWriter(self._part) as writer,
+                self._open_attempts() as attempts,
+                asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+            ):
                 log = SentLog(sent_log_path(self._part))
-                runner.run(self._send_all(writer, log))
+                runner.run(self._send_all(writer, attempts, log))
                 log.remove()  # each request has its record
         finally:
             gc.unfreeze()
@@ -100,7 +106,7 @@ class Sender:
         """End the run: what is on its way or not yet sent gets a record CANCELLED, RUN_ENDED."""
         self._loop.call_soon_threadsafe(self._stop)
 
-    async def _send_all(self, writer: RecordWriter, log: SentLog) -> None:
+    async def _send_all(self, writer: RecordWriter, attempts: AttemptWriter | None, log: SentLog) -> None:
         self._loop = asyncio.get_running_loop()
         self._started: asyncio.Future[RunClock] = self._loop.create_future()
         async with StreamClient(self._target, keeps_chunk_offsets=self._keeps_chunk_offsets) as client:
@@ -108,20 +114,31 @@ class Sender:
             self._ready.set()
             clock = await self._started
             self._publish()
+            retrying = self._schedule if isinstance(self._schedule, Retrying) else None
 
             def on_sent(request: PlannedRequest, sent_s: float) -> None:
                 log.note(request.request_id, sent_s)
-                self._sent += 1
+                self._sent += retrying is None or retrying.took_first
 
             def on_record(record: RequestRecord) -> None:
-                writer.append(record)
-                self._count(record)
+                last: RequestRecord | None = record
+                if retrying is not None:
+                    attempt, last = retrying.settle(record)
+                    if attempt is not None and attempts is not None:
+                        attempts.append(attempt)
+                if last is not None:
+                    writer.append(last)
+                    self._count(last)
 
             self._dispatcher = Dispatcher(client, self._schedule, clock, on_sent, on_record)
             if self._is_stopped:
                 self._dispatcher.stop()
             await self._dispatcher.run()
         self._publish(again=False)
+
+    def _open_attempts(self) -> AbstractContextManager[AttemptWriter | None]:
+        """The file of attempts; None where each request has one."""
+        return AttemptWriter(attempts_path(self._part)) if isinstance(self._schedule, Retrying) else nullcontext()
 
     def _stop(self) -> None:
         self._is_stopped = True

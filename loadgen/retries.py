@@ -1,0 +1,217 @@
+"""Sends a request again that the server turned away: each attempt is told, the request has one record."""
+
+import heapq
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import pyarrow as pa
+
+from loadgen.client import Exchange
+from loadgen.plan import PlannedRequest
+from loadgen.records import Cause, RequestRecord, Status
+from loadgen.schedule import Schedule
+
+_FIRST_PAUSE_S = 0.5
+_LONGEST_PAUSE_S = 8.0
+_JITTER_FRACTION = 0.25
+_RETRIED_STATUSES = (408, 409, 429)
+
+ATTEMPT_SCHEMA = pa.schema(
+    [
+        pa.field("request_id", pa.int64(), nullable=False),
+        pa.field("attempt", pa.int32(), nullable=False),
+        pa.field("sent_s", pa.float64(), nullable=False),
+        pa.field("finished_s", pa.float64(), nullable=False),
+        pa.field("status", pa.string(), nullable=False),
+        pa.field("cause", pa.string()),
+        pa.field("error", pa.string()),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One sending of a request; `attempt` counts from 1, instants as in a record."""
+
+    request_id: int
+    attempt: int
+    sent_s: float
+    finished_s: float
+    status: Status
+    cause: Cause | None
+    error: str | None
+
+
+@dataclass(slots=True)
+class _Tries:
+    """A request that was refused: how often, how many of its attempts have been told, when the first one was sent."""
+
+    first_sent_s: float
+    refused: int = 0
+    told: int = 0
+
+
+class Retrying:
+    """A schedule with each refused request sent again, up to `retries` times, within its deadline.
+
+    Sent again is what got no answer at all (no connection, or it broke first) or one of 408, 409, 429, 5xx, as OpenAI's
+    client does; an answer that has begun is not asked for twice. The pause doubles from 0.5 s to 8 s and is shortened
+    by up to a quarter at random, so that those refused together do not come back together; a `Retry-After` counts in
+    its place. Where the pause would last to the deadline or past it, the request is given up: the deadline stays that
+    of the first instant.
+
+    Source: github.com/openai/openai-python, src/openai/_base_client.py (_should_retry, _calculate_retry_timeout).
+    """
+
+    def __init__(self, schedule: Schedule, retries: int, rng: np.random.Generator) -> None:
+        """`rng` draws the pauses."""
+        self._schedule = schedule
+        self._retries = retries
+        self._rng = rng
+        self._due: list[tuple[float, int]] = []  # a heap of instants and request ids
+        self._requests: dict[int, PlannedRequest] = {}  # of the heap, by id
+        self._tries: dict[int, _Tries] = {}  # of requests that were refused
+        self._took_first = True
+
+    @property
+    def due_s(self) -> float | None:
+        """The next instant at which something is sent, for the first time or again."""
+        first_s = self._schedule.due_s
+        if not self._due:
+            return first_s
+        return self._due[0][0] if first_s is None else min(first_s, self._due[0][0])
+
+    def take(self) -> PlannedRequest:
+        """What is due first."""
+        first_s = self._schedule.due_s
+        self._took_first = not self._due or (first_s is not None and first_s <= self._due[0][0])
+        return self._schedule.take() if self._took_first else self._requests.pop(heapq.heappop(self._due)[1])
+
+    @property
+    def took_first(self) -> bool:
+        """Whether what was taken last is sent for the first time."""
+        return self._took_first
+
+    def ended(self, exchange: Exchange) -> None:
+        """Plan the next attempt, or let the schedule know that there is none."""
+        request = exchange.request
+        tries = self._tries.get(request.request_id, _Tries(exchange.sent_s))
+        due_s = self._next_s(exchange, tries.refused)
+        if due_s is None:
+            self._schedule.ended(exchange)
+            return
+        tries.refused += 1
+        self._tries[request.request_id] = tries
+        self._requests[request.request_id] = request
+        heapq.heappush(self._due, (due_s, request.request_id))
+
+    def unsent(self) -> Iterator[PlannedRequest]:
+        """What waits to be sent, for the first time or again."""
+        yield from self._requests.values()
+        yield from self._schedule.unsent()
+
+    def settle(self, record: RequestRecord) -> tuple[Attempt | None, RequestRecord | None]:
+        """The attempt that a record tells of, and the request's one record if no attempt follows.
+
+        A record without an instant of sending is of a request that the end of the run kept from being sent (again).
+        """
+        tries = self._tries.get(record.request_id)
+        if record.sent_s is None:
+            if tries is None:
+                return None, record
+            error = "not sent again: the run was ended before"
+            return None, replace(record, sent_s=tries.first_sent_s, attempts=tries.refused, error=error)
+        number = 1
+        if tries is not None:
+            tries.told += 1
+            number = tries.told
+        attempt = Attempt(
+            record.request_id, number, record.sent_s, record.finished_s, record.status, record.cause, record.error
+        )
+        if tries is None:
+            return attempt, record
+        if number <= tries.refused:
+            return attempt, None
+        return attempt, replace(record, sent_s=tries.first_sent_s, attempts=number)
+
+    def _next_s(self, exchange: Exchange, refused: int) -> float | None:
+        """When to send it again; None = not at all."""
+        if refused == self._retries:
+            return None
+        record = exchange.record()
+        if not is_retryable(exchange, record):
+            return None
+        told_s = retry_after_s(exchange.response_header("retry-after"))
+        if told_s is None:
+            pause_s = min(_FIRST_PAUSE_S * 2.0**refused, _LONGEST_PAUSE_S)
+            pause_s *= 1 - _JITTER_FRACTION * self._rng.random()
+        else:
+            pause_s = told_s
+        due_s = record.finished_s + pause_s
+        return due_s if due_s < record.scheduled_s + exchange.request.deadline_s else None
+
+
+class AttemptWriter:
+    """Appends attempts to a file, one JSON object per line, each handed to the system at once."""
+
+    def __init__(self, path: Path) -> None:
+        """Open a new file (FileExistsError where there is one)."""
+        self._file = path.open("xb")
+
+    def append(self, attempt: Attempt) -> None:
+        """Write one."""
+        self._file.write(json.dumps(asdict(attempt)).encode() + b"\n")
+        self._file.flush()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+
+def attempts_path(part: Path) -> Path:
+    """Where the attempts lie that belong to a file of records."""
+    return part.with_suffix(".attempts")
+
+
+def read_attempts(path: Path) -> pa.Table:
+    """The attempts that an `AttemptWriter` has written, with `ATTEMPT_SCHEMA`; a last line that was cut is left out."""
+    lines = path.read_bytes().split(b"\n")[:-1]
+    return pa.Table.from_pylist([json.loads(line) for line in lines], schema=ATTEMPT_SCHEMA)
+
+
+def is_retryable(exchange: Exchange, record: RequestRecord) -> bool:
+    """Whether the server turned the request away, or never began to answer it."""
+    status = exchange.response_status
+    if status is None:
+        return record.cause is Cause.CONNECTION
+    return status in _RETRIED_STATUSES or status >= 500
+
+
+def retry_after_s(header: str | None, now: datetime | None = None) -> float | None:
+    """What a `Retry-After` says: seconds, or a date; None = there is none that can be read."""
+    if header is None:
+        return None
+    try:
+        return max(0.0, float(int(header)))
+    except OverflowError:
+        return None
+    except ValueError:
+        pass
+    try:
+        instant = parsedate_to_datetime(header)
+    except ValueError:
+        return None
+    if instant.tzinfo is None:
+        instant = instant.replace(tzinfo=UTC)
+    return max(0.0, (instant - (now or datetime.now(UTC))).total_seconds())
