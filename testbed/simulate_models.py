@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from autoscaler.simulator.fleet_run import SimulationResult
 from autoscaler.simulator.shared_run import SharingModel, simulate_together
 from loadgen.errors import InputError
-from loadgen.records import RECORD_SCHEMA, write_records
+from loadgen.records import ENCODED_RECORD_SCHEMA, RECORD_SCHEMA, write_records
 from loadgen.trace import Trace
 from serve_app.guarded_policy import build_policy
 from testbed.conclude import conclude_run
