@@ -8,7 +8,9 @@ from autoscaler.simulator.engine_kernel import add_request, begin_step, complete
 from autoscaler.simulator.engine_options import VLLM_DEFAULTS, EngineOptions
 from autoscaler.simulator.engine_state import add_slots, check_engine, empty_engine, engine_limits
 from autoscaler.simulator.prefix_cache import PromptTexts
+from autoscaler.simulator.request_phase import PHASES, phase_in_engine
 from loadgen.errors import InputError
+from loadgen.records import Phase
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,18 @@ class EngineStepper:
         slot = self._slots.pop(request, None)
         if slot is not None:
             remove_request(self._engine, slot)
+
+    def phase(self, request: int) -> Phase | None:
+        """Where a request is in the step that was done last, as long as that takes; None where it has ended.
+
+        The state is already that of the step's end: what the step computed is taken for being computed.
+        """
+        index = self._slots.get(request)
+        if index is None:
+            return None
+        slot = self._engine.slots[index]
+        phase = PHASES[phase_in_engine(slot)]
+        return Phase.PREFILL if phase is Phase.DECODE and slot.computed_tokens == slot.prefill_tokens else phase
 
     def step(self) -> EngineStep | None:
         """Do the next step; None where there is nothing to do."""

@@ -13,6 +13,7 @@ from autoscaler.simulator.compiled import compiled, compiled_inner
 from autoscaler.simulator.engine_kernel import add_request, remove_request
 from autoscaler.simulator.fleet_state import READY, Fate, FleetArrays, Rules
 from autoscaler.simulator.replica_kernel import begin_steps, count_time, end_request, engine_of, replica_event, settle
+from autoscaler.simulator.request_phase import phase_in_engine
 from autoscaler.simulator.routing_kernel import anyone_has_room, choose_row, settle_blocks
 
 COMING, QUEUED, IN_ENGINE, OK = int(Fate.COMING), int(Fate.QUEUED), int(Fate.IN_ENGINE), int(Fate.OK)
@@ -163,6 +164,7 @@ def expire(fleet: FleetArrays, requests: NDArray[np.void], request: int, rules: 
     engine = engine_of(fleet, row)
     index = requests[request].slot
     requests[request].received_tokens = engine.slots[index].produced_tokens
+    requests[request].phase = phase_in_engine(engine.slots[index])
     remove_request(engine, index)
     end_request(fleet, requests, request, DEADLINE_IN_ENGINE, now_s)
     fleet.clock[0].dispatch_due = 1

@@ -139,6 +139,7 @@ REQUEST = np.dtype(
         ("slot", np.int64),
         ("service", np.int8),
         ("fate", np.int8),
+        ("phase", np.int8),  # where it was in the engine that did not finish it, by number of `request_phase.PHASES`
         ("attempts", np.int32),
     ],
     align=True,

@@ -8,7 +8,7 @@ way, so that going step by step and jumping give equal bytes.
 import numpy as np
 from numpy.typing import NDArray
 
-from autoscaler.simulator import cost_model, engine_kernel, engine_queue
+from autoscaler.simulator import cost_model, engine_kernel, engine_queue, request_phase
 from autoscaler.simulator.client_kernel import tries_again
 from autoscaler.simulator.compiled import allow_in_compiled_code, compiled, compiled_inner, inlined
 from autoscaler.simulator.cost_model import step_seconds
@@ -27,9 +27,10 @@ from autoscaler.simulator.fleet_state import (
 )
 from autoscaler.simulator.prefix_cache import PrefixCache
 
-allow_in_compiled_code(cost_model, engine_queue, engine_kernel)
+allow_in_compiled_code(cost_model, engine_queue, engine_kernel, request_phase)
 
 OK, REPLICA_LOST = int(Fate.OK), int(Fate.REPLICA_LOST)
+LOST_PHASE, DRAINED_PHASE = request_phase.REPLICA_LOST, request_phase.DRAINED
 
 
 @compiled_inner
@@ -167,6 +168,7 @@ def report_all(fleet: FleetArrays, rules: Rules, now_s: float) -> None:
 def lose_requests(fleet: FleetArrays, requests: NDArray[np.void], row: int, fate: int, now_s: float) -> None:
     """End every request in the engine of this row."""
     engine = engine_of(fleet, row)
+    phase = DRAINED_PHASE if fleet.replicas[row].state == DRAINING else LOST_PHASE
     while engine.state.running + engine.state.waiting > 0:
         if engine.state.running > 0:
             index = engine.running_slots[engine.state.running - 1]
@@ -174,6 +176,7 @@ def lose_requests(fleet: FleetArrays, requests: NDArray[np.void], row: int, fate
             index = engine.waiting_slots[engine.state.waiting_head]
         slot = engine.slots[index]
         requests[slot.request].received_tokens = slot.produced_tokens
+        requests[slot.request].phase = phase
         end_request(fleet, requests, slot.request, fate, now_s)
         remove_request(engine, index)
 
