@@ -11,10 +11,11 @@ import ray
 from ray import serve
 
 from autoscaler.interface import ReplicaState
+from loadgen.crew import ReplayProgress
 from loadgen.errors import InputError
 from loadgen.plan import Prompts
 from loadgen.prompts.source import open_prompts
-from loadgen.replay import ReplayOutcome, ReplayProgress, replay
+from loadgen.replay import ReplayOutcome, replay
 from loadgen.target import Target, probe
 from loadgen.trace import Trace
 from serve_app.app import build_app

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from autoscaler.fleet_tables import REPLICA_SCHEMA
+from loadgen.crew import ReplayProgress
 from loadgen.formats.detect import read_trace
 from loadgen.prompts.source import PromptSettings, open_prompts
-from loadgen.replay import ReplayProgress, replay
+from loadgen.replay import replay
 from loadgen.selection import Selection, select
 from loadgen.self_test import measure_honest_rate, peak_per_s
 from loadgen.shipped_workloads import find_workload, is_workload

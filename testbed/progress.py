@@ -6,7 +6,7 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from loadgen.replay import ReplayProgress
+from loadgen.crew import ReplayProgress
 
 
 def replay_figures(state: ReplayProgress) -> str:
