@@ -16,8 +16,9 @@ FOLDER = Path(__file__).parent
 SOURCE_FOLDERS = (FOLDER, FOLDER.parent / "policies")
 
 
-# Called by compiled code alone: no wrapper for calls from Python, which would take most of the time to compile.
-INNER = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+# Called by compiled code alone: no wrapper for calls from Python, which would take most of the time to compile. Always
+# inlined: a call that is not counts a reference to every array of the fleet, which takes longer than the function.
+INNER = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "forceinline": True}
 
 
 def compiled(function: Function) -> Function:
