@@ -191,6 +191,7 @@ class Exchange:
             attempts=1,
             chunk_offsets_s=answer.chunk_offsets_s() if self._keeps_chunk_offsets else None,
             planned_s=request.planned_s,
+            phase=end.phase,
         )
 
     def _end_reached(self) -> End:

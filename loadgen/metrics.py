@@ -16,7 +16,7 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from loadgen.records import Cause, Status
+from loadgen.records import Cause, Phase, Status
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -56,6 +56,7 @@ class ServiceSummary:
         failure_fraction: share of the offered requests that did not end ok; None = none were offered.
         by_status: requests per status, every status named.
         by_cause: requests per cause, those that occurred.
+        by_phase: failed requests per phase in which they were, those that occurred; of the others it is not known.
         ttft, tpot, e2e: over the requests that ended ok.
         gap_per_chunk: between chunks of text, over the requests that ended ok and whose chunks' instants were kept.
         gap_per_token: the same over those of them whose every chunk is one token: what others call ITL.
@@ -72,6 +73,7 @@ class ServiceSummary:
     failure_fraction: float | None
     by_status: Mapping[str, int]
     by_cause: Mapping[str, int]
+    by_phase: Mapping[str, int]
     ttft: LatencySummary
     tpot: LatencySummary
     e2e: LatencySummary
@@ -192,6 +194,7 @@ def _summarise(
         failure_fraction=_ratio(failures, offered),
         by_status={status.value: int((part["status"] == status.value).sum()) for status in Status},
         by_cause={cause.value: count for cause in Cause if (count := int(is_value(part, "cause", cause.value).sum()))},
+        by_phase=_counts_by_phase(part),
         ttft=_summary(latencies.ttft_s[is_ok]),
         tpot=_summary(latencies.tpot_s[is_ok]),
         e2e=_summary(latencies.e2e_s[is_ok]),
@@ -207,6 +210,13 @@ def _summarise(
         lateness_p50_s=_percentile(finite_lateness_s, 50),
         lateness_p99_s=_percentile(finite_lateness_s, 99),
     )
+
+
+def _counts_by_phase(part: pd.DataFrame) -> dict[str, int]:
+    """Requests per phase; none where the records have no phases."""
+    if "phase" not in part:
+        return {}
+    return {phase.value: count for phase in Phase if (count := int(is_value(part, "phase", phase.value).sum()))}
 
 
 def _chunk_gaps_s(part: pd.DataFrame, *, one_token_each: bool = False) -> Floats:

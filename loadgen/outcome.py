@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from loadgen.http_head import ResponseHead
 from loadgen.plan import PlannedRequest
-from loadgen.records import Cause, Status
+from loadgen.records import Cause, Phase, Status
 from loadgen.sse import StreamedAnswer, read_error
+
+Word = TypeVar("Word", Cause, Phase)
 
 _ERROR_TEXT_CHARACTERS = 300
 _REPLICA_ID_CHARACTERS = 200
@@ -15,11 +17,12 @@ _REPLICA_ID_CHARACTERS = 200
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """How a request ended; `cause` and `error` are None where it ended ok."""
+    """How a request ended; `cause` and `error` are None where it ended ok, `phase` where the server names none."""
 
     status: Status
     cause: Cause | None = None
     error: str | None = None
+    phase: Phase | None = None
 
 
 @dataclass(slots=True)
@@ -111,16 +114,17 @@ def printable(text: str) -> str:
 
 def _end_of_error(error: Mapping[str, Any], status: int, where: str, replica_id: str | None) -> End:
     """What an error object says: its own `cause` where it names one, else by its HTTP status."""
-    cause = _named_cause(error) or _cause_of_status(status, error)
+    cause = _named(Cause, error.get("cause")) or _cause_of_status(status, error)
+    phase = _named(Phase, error.get("phase"))
     words = " ".join(_message(error).split())
     message = f"{where}: {printable(words)}"[:_ERROR_TEXT_CHARACTERS]
     if replica_id:
         message += f"; replica {replica_id}"
     if status in (429, 503) or cause is Cause.QUEUE_FULL:
-        return End(Status.REJECTED, cause, message)
+        return End(Status.REJECTED, cause, message, phase)
     if status in (408, 504) or cause in (Cause.DEADLINE_IN_QUEUE, Cause.DEADLINE_IN_ENGINE, Cause.NO_READY_REPLICA):
-        return End(Status.TIMED_OUT, cause, message)
-    return End(Status.FAILED, cause, message)
+        return End(Status.TIMED_OUT, cause, message, phase)
+    return End(Status.FAILED, cause, message, phase)
 
 
 def _message(error: Mapping[str, Any]) -> str:
@@ -128,10 +132,10 @@ def _message(error: Mapping[str, Any]) -> str:
     return message if isinstance(message, str) else repr(message)[:_ERROR_TEXT_CHARACTERS]
 
 
-def _named_cause(error: Mapping[str, Any]) -> Cause | None:
-    named = error.get("cause")
+def _named(words: type[Word], named: object) -> Word | None:
+    """The one of our words that an error names; None where it names none."""
     try:
-        return Cause(named) if isinstance(named, str) else None
+        return words(named) if isinstance(named, str) else None
     except ValueError:
         return None
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from autoscaler.interface import QueueSnapshot
-from loadgen.records import Cause
+from loadgen.records import Cause, Phase
 from serve_app.openai_api import ApiError
 from serve_app.replica_choice import ReplicaChoice
 from serve_app.router_queue import QueuedRequest, RouterQueue
@@ -121,14 +121,17 @@ class Dispatcher:
             "overloaded_error",
             Cause.QUEUE_FULL,
             self._retry_after_s,
+            Phase.ROUTER_QUEUE,
         )
 
     def _deadline_passed(self, arrived_s: float) -> ApiError:
         if self._ready or self._last_ready_s >= arrived_s:
-            return deadline_error("no replica had a free slot before the request's deadline", Cause.DEADLINE_IN_QUEUE)
-        return deadline_error("no replica was ready before the request's deadline", Cause.NO_READY_REPLICA)
+            message = "no replica had a free slot before the request's deadline"
+            return deadline_error(message, Cause.DEADLINE_IN_QUEUE, Phase.ROUTER_QUEUE)
+        message = "no replica was ready before the request's deadline"
+        return deadline_error(message, Cause.NO_READY_REPLICA, Phase.COLD_START)
 
 
-def deadline_error(message: str, cause: Cause) -> ApiError:
+def deadline_error(message: str, cause: Cause, phase: Phase | None = None) -> ApiError:
     """The answer to a request whose deadline passed."""
-    return ApiError(504, message, "timeout_error", cause)
+    return ApiError(504, message, "timeout_error", cause, phase=phase)

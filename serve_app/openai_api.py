@@ -1,7 +1,7 @@
 """The OpenAI-compatible API in plain values: reading requests, and the JSON of answers, chunks and errors.
 
 Source: OpenAI API reference, "Chat" and "Completions" (objects `chat.completion`, `chat.completion.chunk`,
-`text_completion`, `list` of `model`); the key `cause` in an error is ours.
+`text_completion`, `list` of `model`); the keys `cause` and `phase` in an error are ours.
 """
 
 import json
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from loadgen.records import Cause
+from loadgen.records import Cause, Phase
 from serve_app.engines.protocol import Endpoint
 
 DONE_FRAME = "data: [DONE]\n\n"
@@ -22,24 +22,32 @@ class ApiError(Exception):
     Attributes:
         status: the HTTP status.
         cause: our word for it, where there is one.
+        phase: where the request was, where that is known.
         retry_after_s: for the header `Retry-After`.
         replica_id: the replica that had the request, where one had it.
     """
 
     def __init__(
-        self, status: int, message: str, kind: str, cause: Cause | None = None, retry_after_s: int | None = None
+        self,
+        status: int,
+        message: str,
+        kind: str,
+        cause: Cause | None = None,
+        retry_after_s: int | None = None,
+        phase: Phase | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.message = message
         self.kind = kind
         self.cause = cause
+        self.phase = phase
         self.retry_after_s = retry_after_s
         self.replica_id: str | None = None
 
     def as_json(self) -> str:
         """The error document."""
-        return error_json(self.status, self.message, self.kind, self.cause)
+        return error_json(self.status, self.message, self.kind, self.cause, self.phase)
 
 
 def bad_request(message: str) -> ApiError:
@@ -52,11 +60,13 @@ def too_long(message: str) -> ApiError:
     return ApiError(400, message, "invalid_request_error", Cause.TOO_LONG)
 
 
-def error_json(status: int, message: str, kind: str, cause: Cause | None) -> str:
-    """The error document: `{"error": {"message", "type", "code", "cause"}}`."""
+def error_json(status: int, message: str, kind: str, cause: Cause | None, phase: Phase | None = None) -> str:
+    """The error document: `{"error": {"message", "type", "code", "cause", "phase"}}`."""
     error: dict[str, Any] = {"message": message, "type": kind, "code": status}
     if cause is not None:
         error["cause"] = cause.value
+    if phase is not None:
+        error["phase"] = phase.value
     return json.dumps({"error": error})
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from loadgen.client import StreamClient, send_request
 from loadgen.plan import PlannedRequest, header_lines
-from loadgen.records import Cause, RequestRecord, Status
+from loadgen.records import Cause, Phase, RequestRecord, Status
 from loadgen.run_clock import RunClock
 from loadgen.target import Target
 
@@ -163,6 +163,15 @@ async def test_each_error_status_has_its_cause(
     assert (record.status, record.cause) == (status, cause)
     assert str(record.error).startswith(f"HTTP {http_status}")
     assert (record.first_token_s, record.output_tokens) == (None, 0)
+
+
+@pytest.mark.parametrize(
+    ("named", "phase"), [("cold_start", Phase.COLD_START), ("elsewhere", None), (7, None), (None, None)]
+)
+async def test_the_phase_that_an_error_names_is_kept(server: Any, named: object, phase: Phase | None) -> None:
+    body = json.dumps({"error": {"message": "m", "cause": "no_ready_replica", "phase": named}}).encode()
+    server.answer((0, body), status=504, headers={"content-type": "application/json"})
+    assert (await send(server.url)).phase is phase
 
 
 @pytest.mark.parametrize("ending", ["whole", "closed", "reset"])

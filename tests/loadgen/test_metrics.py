@@ -61,8 +61,18 @@ def test_totals_by_hand() -> None:
     assert (total.offered, total.ok, total.failure_fraction) == (4, 3, 0.25)
     assert total.by_status == {"ok": 3, "rejected": 1, "timed_out": 0, "failed": 0, "cancelled": 0}
     assert total.by_cause == {"queue_full": 1}
+    assert total.by_phase == {}, "of no failure it is known where the request was"
     assert total.requests_per_s == pytest.approx(3 / 10)
     assert total.output_tokens_per_s == pytest.approx((5 + 3 + 1) / 10)
+
+
+def test_failures_are_counted_by_phase_where_it_is_known() -> None:
+    late = failed(Cause.DEADLINE_IN_ENGINE, Status.TIMED_OUT)
+    summary = summarise_records(table(A, D, late | {"phase": "prefill"}, late | {"phase": "prefill"}, late), SLOS)
+    assert summary.total.by_phase == {"prefill": 2}
+    assert summary.services["conversation"].by_phase == {}
+    old = table(A, D).drop_columns("phase")
+    assert summarise_records(old, SLOS).total.by_phase == {}
 
 
 def test_latencies_by_hand() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from autoscaler.interface import Priority
 from autoscaler.simulator.router_state import Routing
-from loadgen.records import Cause
+from loadgen.records import Cause, Phase
 from serve_app.dispatcher import Dispatcher, Slot
 from serve_app.openai_api import ApiError
 from serve_app.replica_choice import ReplicaChoice
@@ -31,10 +31,15 @@ def request(key: str, *, wait_s: float = 30.0, batch: bool = False) -> QueuedReq
     return QueuedRequest(key, "api" if batch else "conversation", priority, 1, time.time() + wait_s)
 
 
+PHASES = {Cause.NO_READY_REPLICA: Phase.COLD_START, Cause.DEADLINE_IN_QUEUE: Phase.ROUTER_QUEUE}
+
+
 async def cause_of(waiting: asyncio.Task[Slot]) -> Cause | None:
-    """The cause with which a request is refused."""
+    """The cause with which a request is refused; it says the phase as well."""
     with pytest.raises(ApiError) as refusal:
         await waiting
+    assert refusal.value.cause is not None
+    assert refusal.value.phase is PHASES[refusal.value.cause]
     return refusal.value.cause
 
 
@@ -110,6 +115,7 @@ async def test_a_full_queue_refuses_with_retry_after() -> None:
     with pytest.raises(ApiError) as refusal:
         await router.acquire(request("2"))
     assert (refusal.value.status, refusal.value.cause, refusal.value.retry_after_s) == (503, Cause.QUEUE_FULL, 3)
+    assert refusal.value.phase is Phase.ROUTER_QUEUE
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
     assert await cause_of(asyncio.create_task(router.acquire(request("3", wait_s=0.01)))) is Cause.NO_READY_REPLICA

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from loadgen.records import Cause
+from loadgen.records import Cause, Phase
 from serve_app.engines.protocol import Endpoint
 from serve_app.openai_api import AnswerWriter, ApiError, error_json, read_generation, too_long
 
@@ -77,6 +77,12 @@ def test_an_error_document_carries_message_type_code_and_cause() -> None:
     }
     assert "cause" not in json.loads(error_json(500, "m", "t", None))["error"]
     assert Cause(json.loads(error_json(504, "m", "t", Cause.DEADLINE_IN_QUEUE))["error"]["cause"])
+
+
+def test_an_error_document_names_the_phase_where_it_is_known() -> None:
+    named = ApiError(504, "m", "t", Cause.NO_READY_REPLICA, phase=Phase.COLD_START)
+    assert json.loads(named.as_json())["error"]["phase"] == "cold_start"
+    assert "phase" not in json.loads(too_long("too long").as_json())["error"]
 
 
 def events(text: str) -> list[str]:
