@@ -33,6 +33,7 @@ class ReplayOutcome:
         is_interrupted: it was ended by KeyboardInterrupt.
         lost_actors: why, for each actor that ended before its work was done.
         parts: the files that the actors wrote; the tables hold all that is in them.
+        run_tag: the ids of the requests that were sent are '{run_tag}-{number of the record}'.
         attempts: each sending of each request, with `ATTEMPT_SCHEMA`; None = nothing was to be sent again.
     """
 
@@ -41,6 +42,7 @@ class ReplayOutcome:
     is_interrupted: bool
     lost_actors: tuple[str, ...]
     parts: tuple[Path, ...]
+    run_tag: str
     attempts: pa.Table | None = None
 
 
@@ -111,7 +113,7 @@ def replay(
     told = [path for part in written if (path := attempts_path(part)).exists()]
     attempts = pa.concat_tables([ATTEMPT_SCHEMA.empty_table(), *map(read_attempts, told)]) if retries else None
     return ReplayOutcome(
-        table, start_epoch_s, is_interrupted, tuple(crew.lost), (*written, *logs, *told), attempts=attempts
+        table, start_epoch_s, is_interrupted, tuple(crew.lost), (*written, *logs, *told), form.run_tag, attempts
     )
 
 
