@@ -23,18 +23,20 @@ DEADLINE_IN_ENGINE = int(Fate.DEADLINE_IN_ENGINE)
 
 
 @compiled_inner
-def next_service(fleet: FleetArrays, requests: NDArray[np.void], rules: Rules) -> int:
+def next_service(
+    services: NDArray[np.void], of_service: NDArray[np.int64], requests: NDArray[np.void], is_fifo: bool
+) -> int:
     """The service whose request goes next, by the queue's order; -1 where nothing is queued."""
     best, best_rank, best_s = -1, 0, 0.0
-    for index in range(len(fleet.services)):
-        service = fleet.services[index]
+    for index in range(len(services)):
+        service = services[index]
         if service.queued == 0:
             continue
-        while requests[fleet.of_service[service.head]].fate != QUEUED:
+        while requests[of_service[service.head]].fate != QUEUED:
             service.head += 1
-        request = fleet.of_service[service.head]
+        request = of_service[service.head]
         rank, at_s = service.rank, requests[request].arrival_s + service.deadline_s
-        if rules.router.is_fifo:
+        if is_fifo:
             rank, at_s = 0, float(request)  # they are numbered as they come
         if best < 0 or rank < best_rank or (rank == best_rank and at_s < best_s):
             best, best_rank, best_s = index, rank, at_s
@@ -42,41 +44,49 @@ def next_service(fleet: FleetArrays, requests: NDArray[np.void], rules: Rules) -
 
 
 @compiled_inner
-def next_queued(clients: ClientArrays | None, fleet: FleetArrays, requests: NDArray[np.void], rules: Rules) -> int:
+def next_queued(
+    clients: ClientArrays | None,
+    services: NDArray[np.void],
+    of_service: NDArray[np.int64],
+    requests: NDArray[np.void],
+    is_fifo: bool,
+) -> int:
     """The request that leaves the router's queue next; -1 where nothing is queued."""
     if clients is not None:
         return int(clients.queue.items[0]) if clients.queue.size[0] > 0 else -1
-    best = next_service(fleet, requests, rules)
-    return int(fleet.of_service[fleet.services[best].head]) if best >= 0 else -1
+    best = next_service(services, of_service, requests, is_fifo)
+    return int(of_service[services[best].head]) if best >= 0 else -1
 
 
 @compiled_inner
 def join_queue(
     clients: ClientArrays | None,
-    fleet: FleetArrays,
+    services: NDArray[np.void],
     requests: NDArray[np.void],
     request: int,
-    rules: Rules,
+    is_fifo: bool,
     now_s: float,
 ) -> None:
     """Let a request wait at the router."""
     requests[request].fate = QUEUED
-    service = fleet.services[requests[request].service]
+    service = services[requests[request].service]
     service.queued += 1
     service.queued_prompt_tokens += requests[request].prompt_tokens
     if clients is not None:
-        if rules.router.is_fifo:
+        if is_fifo:
             put(clients.queue, request, 0, now_s)
         else:
             put(clients.queue, request, service.rank, requests[request].arrival_s + service.deadline_s)
 
 
 @compiled_inner
-def leave_queue(clients: ClientArrays | None, fleet: FleetArrays, requests: NDArray[np.void], request: int) -> None:
+def leave_queue(
+    clients: ClientArrays | None, services: NDArray[np.void], requests: NDArray[np.void], request: int
+) -> None:
     """Take a request out of the router's queue."""
     if clients is not None:
         take_out(clients.queue, request)
-    service = fleet.services[requests[request].service]
+    service = services[requests[request].service]
     service.queued -= 1
     service.queued_prompt_tokens -= requests[request].prompt_tokens
 
@@ -87,13 +97,13 @@ def dispatch(fleet: FleetArrays, requests: NDArray[np.void], rules: Rules, now_s
     fleet.clock[0].dispatch_due = 0
     settle_blocks(fleet, rules, now_s)
     while True:
-        request = next_queued(fleet.clients, fleet, requests, rules)
+        request = next_queued(fleet.clients, fleet.services, fleet.of_service, requests, rules.router.is_fifo)
         if request < 0:
             return
         row = choose_row(fleet, rules, request, requests[request].prompt_tokens)
         if row < 0:
             return
-        leave_queue(fleet.clients, fleet, requests, request)
+        leave_queue(fleet.clients, fleet.services, requests, request)
         requests[request].fate = IN_ENGINE
         requests[request].replica = fleet.replicas[row].number
         requests[request].row = row
@@ -121,12 +131,17 @@ def offer(fleet: FleetArrays, requests: NDArray[np.void], request: int, rules: R
     elif queued >= rules.max_queued_requests and not anyone_has_room(fleet, rules, now_s):
         end_request(fleet, requests, request, QUEUE_FULL, now_s)
     else:
-        join_queue(fleet.clients, fleet, requests, request, rules, now_s)
+        join_queue(fleet.clients, fleet.services, requests, request, rules.router.is_fifo, now_s)
         fleet.clock[0].dispatch_due = 1
 
 
 @compiled_inner
-def next_timer(clients: ClientArrays | None, fleet: FleetArrays, requests: NDArray[np.void]) -> tuple[float, int]:
+def next_timer(
+    clients: ClientArrays | None,
+    services: NDArray[np.void],
+    of_service: NDArray[np.int64],
+    requests: NDArray[np.void],
+) -> tuple[float, int]:
     """When a request's time is over, its attempt's or its pause's next, and which; infinity where there is none."""
     at_s, first = np.inf, -1
     if clients is not None:
@@ -134,12 +149,12 @@ def next_timer(clients: ClientArrays | None, fleet: FleetArrays, requests: NDArr
             first = int(clients.timers.items[0])
             at_s = clients.timers.keys[first]
         return at_s, first
-    for index in range(len(fleet.services)):
-        service = fleet.services[index]
-        while service.expiry < service.end and requests[fleet.of_service[service.expiry]].fate >= OK:
+    for index in range(len(services)):
+        service = services[index]
+        while service.expiry < service.end and requests[of_service[service.expiry]].fate >= OK:
             service.expiry += 1
         if service.expiry < service.end:
-            request = fleet.of_service[service.expiry]
+            request = of_service[service.expiry]
             deadline_s = requests[request].arrival_s + service.deadline_s
             if deadline_s < at_s:
                 at_s, first = deadline_s, request
@@ -153,7 +168,7 @@ def expire(fleet: FleetArrays, requests: NDArray[np.void], request: int, rules: 
         offer(fleet, requests, request, rules, now_s)
         return
     if requests[request].fate == QUEUED:
-        leave_queue(fleet.clients, fleet, requests, request)
+        leave_queue(fleet.clients, fleet.services, requests, request)
         ready = 0
         for row in range(len(fleet.replicas)):
             ready += fleet.replicas[row].state == READY
@@ -182,7 +197,7 @@ def run_until(fleet: FleetArrays, requests: NDArray[np.void], rules: Rules, unti
         if clock.dispatch_due and row_s > clock.now_s:
             dispatch(fleet, requests, rules, clock.now_s)
             continue
-        expiry_s, expiring = next_timer(fleet.clients, fleet, requests)
+        expiry_s, expiring = next_timer(fleet.clients, fleet.services, fleet.of_service, requests)
         arrival_s = requests[clock.arrived].arrival_s if clock.arrived < len(requests) else np.inf
         next_s = min(row_s, expiry_s, arrival_s)
         if next_s > until_s:
