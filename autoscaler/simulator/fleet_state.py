@@ -12,7 +12,7 @@ from autoscaler.simulator.compiled import record_type
 from autoscaler.simulator.cost_model import StepCosts
 from autoscaler.simulator.engine_state import EngineLimits, EngineState, Slot
 from autoscaler.simulator.prefix_cache import KvBlock, PromptTexts, hash_table_places
-from autoscaler.simulator.router_state import RouterRules, RouterState, SessionArrays, no_sessions
+from autoscaler.simulator.router_state import SESSION, RouterRules
 
 # States of a row. FAILED: dead, and the controller does not know yet. ENDED keeps the replica's history until it is
 # read, then the row is FREE.
@@ -108,6 +108,8 @@ class Clock:
         reported_s: when the replicas last reported.
         changed_s: when a request last arrived or ended.
         request_seconds: the number in the system, integrated up to then.
+        router_seed, router_draws: of the router's random numbers, and how many it has drawn.
+        router_last_row: that got a request last, in turn.
     """
 
     now_s: float
@@ -118,10 +120,12 @@ class Clock:
     reported_s: float
     changed_s: float
     request_seconds: float
+    router_seed: int
+    router_draws: int
+    router_last_row: int
 
 
 REPLICA, SERVICE, CLOCK = record_type(ReplicaRow), record_type(ServiceQueue), record_type(Clock)
-ROUTER = record_type(RouterState)
 ENGINE, SLOT, KV_BLOCK = record_type(EngineState), record_type(Slot), record_type(KvBlock)
 
 
@@ -162,7 +166,6 @@ class FleetArrays(NamedTuple):
 
     Attributes:
         next_s: f64[R], when something happens in a row next.
-        ready_rows: i64[R], room for a list of rows.
         of_service: i64[n], the requests of each service one after the other (`ServiceQueue.first`).
         states, slots, running_slots, ...: the engines, one row each; see `engine_state`.
         caches: their prefix caches; None = they have none.
@@ -172,10 +175,8 @@ class FleetArrays(NamedTuple):
     """
 
     clock: NDArray[np.void]
-    router: NDArray[np.void]
     replicas: NDArray[np.void]
     next_s: NDArray[np.float64]
-    ready_rows: NDArray[np.int64]
     services: NDArray[np.void]
     of_service: NDArray[np.int64]
     states: NDArray[np.void]
@@ -185,7 +186,7 @@ class FleetArrays(NamedTuple):
     spare_slots: NDArray[np.int64]
     delivered_slots: NDArray[np.int64]
     caches: PrefixCacheArrays | None
-    sessions: SessionArrays
+    sessions: NDArray[np.void]
     engine_ranks: NDArray[np.float64]
     clients: ClientArrays | None
 
@@ -208,18 +209,18 @@ def empty_fleet(
     services: NDArray[np.void],
     of_service: NDArray[np.int64],
     caches: PrefixCacheArrays | None = None,
-    sessions: SessionArrays | None = None,
+    sessions: NDArray[np.void] | None = None,
     clients: ClientArrays | None = None,
     router_seed: int = 0,
     engine_ranks: NDArray[np.float64] | None = None,
 ) -> FleetArrays:
     """A fleet without replicas, with room for `rows` of them."""
+    clock = np.zeros(1, CLOCK)
+    clock["router_seed"], clock["router_last_row"] = router_seed, -1
     return FleetArrays(
-        clock=np.zeros(1, CLOCK),
-        router=np.array([(router_seed, 0, -1)], ROUTER),
+        clock=clock,
         replicas=np.zeros(rows, REPLICA),
         next_s=np.full(rows, np.inf),
-        ready_rows=np.zeros(rows, np.int64),
         services=services,
         of_service=of_service,
         states=np.zeros(rows, ENGINE),
@@ -229,7 +230,7 @@ def empty_fleet(
         spare_slots=np.zeros((rows, slots), np.int64),
         delivered_slots=np.zeros((rows, slots), np.int64),
         caches=caches,
-        sessions=no_sessions() if sessions is None else sessions,
+        sessions=np.zeros(0, SESSION) if sessions is None else sessions,
         engine_ranks=np.zeros(0) if engine_ranks is None else engine_ranks,
         clients=clients,
     )
@@ -253,7 +254,7 @@ def with_rows(fleet: FleetArrays, added: int) -> FleetArrays:
     joined: dict[str, Any] = {
         name: np.concatenate([getattr(fleet, name), getattr(more, name)])
         for name in FleetArrays._fields
-        if name not in ("clock", "router", "services", "of_service", "caches", "sessions", "engine_ranks", "clients")
+        if name not in ("clock", "services", "of_service", "caches", "sessions", "engine_ranks", "clients")
     }
     if fleet.caches is not None:
         blocks, tables, by_hash = (

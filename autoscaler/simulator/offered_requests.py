@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from autoscaler.interface import Priority, ServiceClass
 from autoscaler.simulator.fleet_state import REQUEST, SERVICE
-from autoscaler.simulator.router_state import SessionArrays
+from autoscaler.simulator.router_state import SESSION
 from loadgen.errors import InputError
 from loadgen.trace import SERVICE_LABELS, Trace
 
@@ -41,7 +41,8 @@ def requests_of(trace: Trace) -> NDArray[np.void]:
     return requests
 
 
-def sessions_of(trace: Trace) -> SessionArrays:
-    """The sessions of the trace, none of which has been served."""
-    numbers, of_request = np.unique(trace.session, return_inverse=True)
-    return SessionArrays(of_request.astype(np.int64), *np.full((2, len(numbers)), -1, np.int64))
+def sessions_of(trace: Trace) -> NDArray[np.void]:
+    """The sessions of the trace, SESSION[n], none of which has been served."""
+    sessions = np.full(len(trace), np.array((-1, -1, -1), SESSION))
+    sessions["session"] = np.unique(trace.session, return_inverse=True)[1]
+    return sessions

@@ -6,7 +6,6 @@ from enum import StrEnum
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 
 class Routing(StrEnum):
@@ -71,31 +70,9 @@ class RouterRules(NamedTuple):
     overlap_weight: float
 
 
-@dataclass(slots=True)
-class RouterState:
-    """What the router remembers.
-
-    Attributes:
-        seed, draws: of its random numbers, and how many it has drawn.
-        last_row: that got a request last, in turn.
-    """
-
-    seed: int
-    draws: int
-    last_row: int
-
-
-class SessionArrays(NamedTuple):
-    """Which session each request belongs to, and row and number of the replica that got the last request of each."""
-
-    of_request: NDArray[np.int64]
-    last_row: NDArray[np.int64]
-    last_replica: NDArray[np.int64]
-
-
-def no_sessions() -> SessionArrays:
-    """Room for no request."""
-    return SessionArrays(*np.zeros((3, 0), np.int64))
+# The session of a request, and, in the place of each session's number, row and number of the replica that got its last
+# request; -1 = none did yet.
+SESSION = np.dtype([("session", np.int64), ("last_row", np.int64), ("last_replica", np.int64)])
 
 
 def router_rules(config: RouterConfig, usable_blocks: int) -> RouterRules:

@@ -57,11 +57,11 @@ def anyone_has_room(fleet: FleetArrays, rules: Rules, now_s: float) -> bool:
 @compiled_inner
 def round_robin(fleet: FleetArrays, rules: Rules) -> int:
     """The next row with room after the one that was chosen last."""
-    router, rows = fleet.router[0], len(fleet.replicas)
+    clock, rows = fleet.clock[0], len(fleet.replicas)
     for step in range(1, rows + 1):
-        row = int(router.last_row + step) % rows
+        row = int(clock.router_last_row + step) % rows
         if has_room(fleet, rules, row):
-            router.last_row = row
+            clock.router_last_row = row
             return row
     return -1
 
@@ -69,9 +69,19 @@ def round_robin(fleet: FleetArrays, rules: Rules) -> int:
 @compiled_inner
 def drawn(fleet: FleetArrays, below: int) -> int:
     """A whole number in [0, below), the next one of the router's generator: a hash of the seed and a counter."""
-    router = fleet.router[0]
-    router.draws += 1
-    return mixed(router.seed, router.draws) % below
+    clock = fleet.clock[0]
+    clock.router_draws += 1
+    return mixed(clock.router_seed, clock.router_draws) % below
+
+
+@compiled_inner
+def ready_row(fleet: FleetArrays, place: int) -> int:
+    """The ready row that has so many ready ones before it."""
+    row = 0
+    while place > 0 or fleet.replicas[row].state != READY:
+        place -= fleet.replicas[row].state == READY
+        row += 1
+    return row
 
 
 @compiled_inner
@@ -84,18 +94,16 @@ def power_of_two(fleet: FleetArrays, rules: Rules) -> int:
     Source: ray 2.60.0, serve/_private/request_router/pow_2_router.py (choose_replicas), request_router.py
     (_select_from_candidate_replicas).
     """
-    count = 0
+    ready = 0
     for row in range(len(fleet.replicas)):
-        if fleet.replicas[row].state == READY:
-            fleet.ready_rows[count] = row
-            count += 1
+        ready += fleet.replicas[row].state == READY
     while True:
-        first = drawn(fleet, count)
+        first = drawn(fleet, ready)
         second = first
-        if count > 1:
-            second = drawn(fleet, count - 1)
+        if ready > 1:
+            second = drawn(fleet, ready - 1)
             second += second >= first
-        row, other = fleet.ready_rows[first], fleet.ready_rows[second]
+        row, other = ready_row(fleet, first), ready_row(fleet, second)
         outstanding = fleet.states[row].running + fleet.states[row].waiting
         rival = fleet.states[other].running + fleet.states[other].waiting
         if has_room(fleet, rules, other) and (rival < outstanding or not has_room(fleet, rules, row)):
@@ -148,14 +156,13 @@ def kv_aware(fleet: FleetArrays, rules: Rules, request: int, prompt_tokens: int)
 @compiled_inner
 def session_affinity(fleet: FleetArrays, rules: Rules, request: int) -> int:
     """The row that served the session's last request, where it has room; else the one with the fewest."""
-    sessions = fleet.sessions
-    session = sessions.of_request[request]
-    row = int(sessions.last_row[session])
-    is_there = row >= 0 and fleet.replicas[row].number == sessions.last_replica[session]
+    last = fleet.sessions[fleet.sessions[request].session]
+    row = int(last.last_row)
+    is_there = row >= 0 and fleet.replicas[row].number == last.last_replica
     if not is_there or not has_room(fleet, rules, row):
         row = least_outstanding(fleet, rules)
-    sessions.last_row[session] = row
-    sessions.last_replica[session] = fleet.replicas[row].number
+    last.last_row = row
+    last.last_replica = fleet.replicas[row].number
     return row
 
 
