@@ -8,10 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from serve_app.traffic import EngineSample
+from loadgen.records import Phase
+from serve_app.traffic import CutOff, EngineSample
 from serve_app.traffic_monitor import find_monitor
 
 PUSH_TIMEOUT_S = 5.0
+MOST_CUT_OFF = 10_000  # are kept while the monitor does not answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,8 @@ class EngineReporter:
     """Samples an engine once per interval, pushes the samples to the traffic monitor, keeps the last for Serve.
 
     `start` is called in the replica's event loop when the engine is ready: the first push announces the replica.
-    A push never waits and never fails the replica: a lost sample is only a gap in a plot.
+    A push never waits and never fails the replica: a lost sample is only a gap in a plot. Requests that were cut off
+    are told again until the monitor has heard of them.
     """
 
     def __init__(self, app_name: str, replica_id: str, interval_s: float, read_load: Callable[[], EngineLoad]) -> None:
@@ -82,12 +85,18 @@ class EngineReporter:
         self._load_at_last_sample = EngineLoad(0, 0, 0.0, 0)
         self._sampled_at_s = time.time()
         self._last: EngineSample | None = None
+        self._cut_off: list[CutOff] = []
 
     def start(self) -> None:
         """Begin to report, from the running event loop."""
         self._load_at_last_sample = self._read_load()
         self._sampled_at_s = time.time()
         self._task = asyncio.get_running_loop().create_task(self._report_forever())
+
+    def note_cut_off(self, request_id: str, phase: Phase) -> None:
+        """A request ends here before the engine has brought it to its end; the next reports tell."""
+        if len(self._cut_off) < MOST_CUT_OFF:
+            self._cut_off.append(CutOff(request_id, phase))
 
     def autoscaling_stats(self) -> dict[str, float]:
         """The last sample as the numbers that `record_autoscaling_stats` gives to Serve."""
@@ -116,6 +125,7 @@ class EngineReporter:
             found_tokens=_since(before.found_tokens_total, load.found_tokens_total),
             gpu_memory_fraction=memory,
             gpu_utilization_fraction=busy,
+            cut_off=tuple(self._cut_off),
         )
         self._sampled_at_s = now_s
         self._load_at_last_sample = load
@@ -131,6 +141,7 @@ class EngineReporter:
                     monitor = await asyncio.to_thread(find_monitor, self._app_name)
                 if monitor is not None:
                     await asyncio.wait_for(monitor.report_engine.remote(sample), PUSH_TIMEOUT_S)
+                    del self._cut_off[: len(sample.cut_off)]
             except Exception:  # lost, slow or restarting monitor: look for it again at the next sample
                 monitor = None
             due_s = max(due_s + self._interval_s, time.monotonic())

@@ -15,8 +15,17 @@ from numpy.typing import NDArray
 from autoscaler.decision_record import DecisionRecord
 from autoscaler.interface import ArrivalHistory, QueueSnapshot
 from forecasting.interface import Forecast
+from loadgen.records import Phase
 
 Line = TypeVar("Line")
+
+
+@dataclass(frozen=True, slots=True)
+class CutOff:
+    """A request that an engine did not bring to its end: its id as the client sent it, and where it was."""
+
+    request_id: str
+    phase: Phase
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +38,7 @@ class EngineSample:
         looked_up_tokens, found_tokens: of requests admitted in that time, the tokens, and those that the prefix cache
             had; None where there is none.
         gpu_memory_fraction, gpu_utilization_fraction: 0..1; None where there is no NVIDIA GPU.
+        cut_off: requests that were cut off since the last report that got through.
     """
 
     replica_id: str
@@ -42,6 +52,7 @@ class EngineSample:
     found_tokens: int | None = None
     gpu_memory_fraction: float | None = None
     gpu_utilization_fraction: float | None = None
+    cut_off: tuple[CutOff, ...] = ()
 
     @property
     def tokens_per_s(self) -> float:

@@ -12,8 +12,12 @@ import pyarrow as pa
 from autoscaler.decision_record import DecisionRecord
 from autoscaler.fleet_tables import ENGINE_SCHEMA, REPLICA_SCHEMA
 from autoscaler.interface import ReplicaState
+from loadgen.failure_phase import ServerWord
+from loadgen.records import Phase
 from serve_app.traffic import Collected, EngineSample
 from testbed.results import append_decisions, write_tables
+
+SURELY_DRAINING_S = 1.0
 
 
 @dataclass(slots=True)
@@ -41,6 +45,18 @@ class ReplicaTimeline:
         for replica_id, state in seen.items():
             if replica_id not in self._open:
                 self._open[replica_id] = _Interval(replica_id, state, now_s, now_s)
+
+    def was_draining(self, replica_id: str, at_s: float) -> bool:
+        """Whether a replica had been told to drain at an instant, and not just found dead.
+
+        Serve calls both the same. A dead one is found after its requests have failed; who drains is left time.
+        """
+        drains_s = [
+            each.start_s
+            for each in (*self._closed, *self._open.values())
+            if each.replica_id == replica_id and each.state is ReplicaState.DRAINING
+        ]
+        return bool(drains_s) and at_s >= min(drains_s) + SURELY_DRAINING_S
 
     def table(self) -> pa.Table:
         """The intervals so far with `REPLICA_SCHEMA`, in order of their start."""
@@ -77,6 +93,7 @@ class Collector:
         self._interval_s, self._flush_every = interval_s, flush_every
         self._timeline = ReplicaTimeline()
         self._samples: list[EngineSample] = []
+        self._cut_off: dict[str, Phase] = {}
         self._cursor = (0, 0)
         self._start_epoch_s: float | None = None
         self._lost_lines = 0
@@ -93,6 +110,16 @@ class Collector:
     def problem(self) -> str | None:
         """What could not be collected, for the summary; None = all was."""
         return self._problem or (f"{self._lost_lines} lines were lost" if self._lost_lines else None)
+
+    def server_word(self, run_tag: str) -> ServerWord:
+        """What the fleet told of the requests of a run whose ids are '{run_tag}-{number}'."""
+        start = f"{run_tag}-"
+        cut_off = {
+            int(number): phase
+            for request_id, phase in self._cut_off.items()
+            if request_id.startswith(start) and (number := request_id.removeprefix(start)).isdecimal()
+        }
+        return ServerWord(cut_off, self._timeline.was_draining)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -133,6 +160,7 @@ class Collector:
         if decisions:
             self.latest = decisions[-1]
             append_decisions(self._folder, decisions)
+        self._cut_off.update({each.request_id: each.phase for sample in collected.samples for each in sample.cut_off})
         self._samples.extend(sample for sample in collected.samples if sample.time_s >= (self._start_epoch_s or 0.0))
 
     def _flush(self) -> None:

@@ -89,6 +89,8 @@ class EmulatedReplica:
             )
         finally:
             self._engine.cancel(request)
+            if request.cut_off is not None:
+                self._reporter.note_cut_off(call.request_id, request.cut_off)
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
         """Running, waiting, kv_cache_fraction, tokens_per_s of the engine; read by Serve."""

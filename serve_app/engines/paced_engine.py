@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from autoscaler.interface import HardwareProfile
 from autoscaler.simulator.engine import EngineStep, EngineStepper
 from autoscaler.simulator.engine_options import VLLM_DEFAULTS, EngineOptions
+from loadgen.records import Phase
 from serve_app.engines.prompt_texts import LivePromptTexts
 from serve_app.telemetry import EngineLoad
 
@@ -20,12 +21,14 @@ class PacedRequest:
         number: its number in the engine kernel.
         next_chunk_s: monotonic; tokens wait until then, so that several share one chunk.
         progress: the number of tokens there are, each time that some may be sent.
+        cut_off: where it was when it was cancelled; None = it was not.
     """
 
     number: int
     output_tokens: int
     next_chunk_s: float = 0.0
     progress: asyncio.Queue[int] = field(default_factory=asyncio.Queue)
+    cut_off: Phase | None = None
 
 
 class PacedEngine:
@@ -89,8 +92,9 @@ class PacedEngine:
         return request
 
     def cancel(self, request: PacedRequest) -> None:
-        """Free what a request holds; nothing happens where it has ended."""
+        """Free what a request holds and note where it was; nothing happens where it has ended."""
         if self._requests.pop(request.number, None) is not None:
+            request.cut_off = self._phase(request)
             self._stepper.cancel(request.number)
 
     async def progress(self, request: PacedRequest) -> AsyncIterator[int]:
@@ -116,6 +120,11 @@ class PacedEngine:
             step_end_s += step.duration_s
             await asyncio.sleep(max(step_end_s - time.monotonic(), 0.0))
             self._deliver(step, step_end_s)
+
+    def _phase(self, request: PacedRequest) -> Phase:
+        """Where a request is; the kernel has done the step under way already, and ended what ends with it."""
+        last = Phase.PREFILL if request.output_tokens == 1 else Phase.DECODE
+        return self._stepper.phase(request.number) or last
 
     def _deliver(self, step: EngineStep, now_s: float) -> None:
         """Report a step's tokens to those whose chunk is due or complete."""

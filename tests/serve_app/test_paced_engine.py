@@ -10,24 +10,25 @@ import pytest
 from autoscaler.interface import HardwareProfile, Priority
 from autoscaler.simulator.engine_options import AdmissionOrder, EngineOptions
 from loadgen.errors import InputError
+from loadgen.records import Phase
 from serve_app.engines.paced_engine import PacedEngine
 from serve_app.engines.prompt_texts import block_hashes
 
 
-def hardware(step_s: float) -> HardwareProfile:
+def hardware(step_s: float, kv_cache_tokens: int = 1024) -> HardwareProfile:
     """Every step takes the same time."""
     return HardwareProfile(
-        "test", "made for tests", step_s, 0, 0, 0, 0, 0, 0, 0, 0, 0, kv_cache_tokens=1024, block_tokens=16,
+        "test", "made for tests", step_s, 0, 0, 0, 0, 0, 0, 0, 0, 0, kv_cache_tokens=kv_cache_tokens, block_tokens=16,
         max_sequences=8, max_batched_tokens=512, max_model_tokens=512,
     )  # fmt: skip
 
 
 @asynccontextmanager
 async def working(
-    step_s: float, chunk_interval_s: float, *, prefix_caching: bool = False
+    step_s: float, chunk_interval_s: float, *, prefix_caching: bool = False, kv_cache_tokens: int = 1024
 ) -> AsyncIterator[PacedEngine]:
     """An engine at work."""
-    engine = PacedEngine(hardware(step_s), chunk_interval_s, prefix_caching=prefix_caching)
+    engine = PacedEngine(hardware(step_s, kv_cache_tokens), chunk_interval_s, prefix_caching=prefix_caching)
     work = asyncio.create_task(engine.run())
     try:
         yield engine
@@ -104,6 +105,50 @@ async def test_a_reader_that_leaves_frees_its_request() -> None:
         load = engine.load()
         assert (load.running, load.waiting, load.kv_cache_fraction) == (0, 0, 0.0)
         assert [tokens async for tokens in engine.progress(engine.add(1, 2))][-1] == 2
+
+
+async def test_a_request_that_is_cut_off_in_a_step_was_in_its_prefill_or_in_the_queue() -> None:
+    """A step that takes longer than the test: nine came before it, eight have a place, and one came while it runs."""
+    async with working(60.0, 0.001) as engine:
+        requests = [engine.add(10, tokens) for tokens in (5, 1, 5, 5, 5, 5, 5, 5, 5)]
+        while engine.load().running == 0:
+            await asyncio.sleep(0)
+        requests.append(engine.add(10, 5))
+        for request in requests:
+            engine.cancel(request)
+        assert [request.cut_off for request in requests] == [Phase.PREFILL] * 8 + [Phase.ENGINE_QUEUE] * 2
+
+
+async def test_a_request_that_is_cut_off_between_its_tokens_was_in_its_decode() -> None:
+    async with working(0.001, 0.001) as engine:
+        request = engine.add(100, 400)
+        reader = engine.progress(request)
+        await anext(reader)
+        assert request.cut_off is None
+        await reader.aclose()  # type: ignore[attr-defined]
+        assert request.cut_off is Phase.DECODE
+        engine.cancel(request)
+        assert request.cut_off is Phase.DECODE, "what has ended stays as it was"
+
+
+async def test_a_request_that_is_cut_off_after_its_blocks_were_taken_was_preempted() -> None:
+    """Seven blocks: two requests of three each meet the end of them at their second token."""
+    async with working(0.001, 0.001, kv_cache_tokens=8 * 16) as engine:
+        first, last = engine.add(47, 60), engine.add(47, 60)
+        for waiting in (0, 1):
+            while engine.load().waiting != waiting:
+                await asyncio.sleep(0)
+        engine.cancel(last)
+        assert last.cut_off is Phase.PREEMPTION
+        assert first.cut_off is None
+
+
+async def test_a_request_that_got_all_of_its_tokens_was_not_cut_off() -> None:
+    async with working(0.001, 0.001) as engine:
+        request = engine.add(10, 3)
+        assert [tokens async for tokens in engine.progress(request)][-1] == 3
+        engine.cancel(request)
+        assert request.cut_off is None
 
 
 async def test_a_request_that_is_too_long_is_refused() -> None:

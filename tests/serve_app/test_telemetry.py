@@ -1,8 +1,12 @@
 """What a replica reports of its engine."""
 
+import asyncio
+
 import pytest
 
+from loadgen.records import Phase
 from serve_app.telemetry import EngineLoad, EngineReporter, GpuGauge
+from serve_app.traffic import CutOff, EngineSample
 
 
 def test_samples_hold_the_tokens_made_since_the_sample_before() -> None:
@@ -28,6 +32,47 @@ def test_serve_gets_the_engines_state_now_and_the_rate_of_the_last_interval() ->
         "kv_cache_fraction": 0.3,
         "tokens_per_s": sample.tokens_per_s,
     }
+
+
+class DeafThenHearing:
+    """A monitor that fails the first reports, and ends the reporter where it is over."""
+
+    def __init__(self, deaf: int) -> None:
+        self.deaf = deaf
+        self.heard: list[EngineSample] = []
+        self.is_over = False
+        self.report_engine = self
+
+    async def remote(self, sample: EngineSample) -> None:
+        if self.is_over:
+            raise asyncio.CancelledError
+        if self.deaf:
+            self.deaf -= 1
+            raise ConnectionError
+        self.heard.append(sample)
+
+
+async def test_requests_that_were_cut_off_are_told_until_the_monitor_has_heard_of_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monitor = DeafThenHearing(deaf=2)
+    monkeypatch.setattr("serve_app.telemetry.find_monitor", lambda _app_name: monitor)
+    reporter = EngineReporter("app", "replica", 0.001, lambda: EngineLoad(0, 0, 0.0, 0))
+    reporter.note_cut_off("tag-1", Phase.PREFILL)
+    reporter.note_cut_off("tag-2", Phase.DECODE)
+    reporter.start()
+    while len(monitor.heard) < 2:
+        await asyncio.sleep(0.001)
+    reporter.note_cut_off("tag-3", Phase.DECODE)
+    heard = len(monitor.heard)
+    while len(monitor.heard) < heard + 2:
+        await asyncio.sleep(0.001)
+    monitor.is_over = True
+    while len(asyncio.all_tasks()) > 1:
+        await asyncio.sleep(0.001)
+    told = [each for sample in monitor.heard for each in sample.cut_off]
+    assert told == [CutOff("tag-1", Phase.PREFILL), CutOff("tag-2", Phase.DECODE), CutOff("tag-3", Phase.DECODE)]
+    assert monitor.heard[0].cut_off == tuple(told[:2])
 
 
 def test_a_gpu_is_read_as_two_shares_or_not_at_all() -> None:

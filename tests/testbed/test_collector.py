@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from autoscaler.decision_record import DecisionRecord, ForecastPoint
 from autoscaler.interface import ReplicaState
-from serve_app.traffic import Collected, EngineSample
+from loadgen.records import Phase
+from serve_app.traffic import Collected, CutOff, EngineSample
 from testbed.collector import Collector, ReplicaTimeline
 from testbed.results import read_results, write_config
 
@@ -135,3 +136,29 @@ def test_lines_that_were_lost_are_a_problem(tmp_path: Path, lost: int) -> None:
     with collector:
         collector.start(START_EPOCH_S)
     assert collector.problem == (f"{lost} lines were lost" if lost else None)
+
+
+def test_what_engines_cut_off_is_told_by_the_number_of_the_record(tmp_path: Path) -> None:
+    """Of this run alone: another client's requests have other tags."""
+    told = (
+        CutOff("1a2b-7", Phase.PREFILL),
+        CutOff("1a2b-11", Phase.DECODE),
+        CutOff("ffff-3", Phase.DECODE),
+        CutOff("1a2b-x", Phase.DECODE),
+        CutOff("chosen by a client", Phase.DECODE),
+    )
+    fleet = Fleet(samples=[EngineSample("a", START_EPOCH_S + 2.0, 1.0, 3, 1, 0.5, 40, cut_off=told)])
+    with collector_of(fleet, tmp_path) as collector:
+        collector.start(START_EPOCH_S)
+    assert collector.server_word("1a2b").cut_off == {7: Phase.PREFILL, 11: Phase.DECODE}
+
+
+def test_who_was_draining_is_told_from_who_was_found_dead() -> None:
+    """'a' drains from 5 s on and is gone at 20; 'b' dies with its requests and is called the same a moment later."""
+    timeline = ReplicaTimeline()
+    timeline.observe(0.0, [("a", READY), ("b", READY)])
+    timeline.observe(5.0, [("a", DRAINING), ("b", DRAINING)])
+    timeline.observe(20.0, [])
+    assert [timeline.was_draining("a", at_s) for at_s in (4.0, 5.5, 6.0, 20.1)] == [False, False, True, True]
+    assert not timeline.was_draining("b", 4.9)
+    assert not timeline.was_draining("c", 10.0)
