@@ -1,6 +1,5 @@
 """The actors of a replay: each sends its shard of the plan from a process of its own, all from one clock start."""
 
-import statistics
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -16,7 +15,7 @@ from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from loadgen.body_file import keep_bodies_in_file
-from loadgen.pacing import Pacing, make_schedule
+from loadgen.pacing import ByArrival, Pacing, make_schedule
 from loadgen.plan import Prompts, RequestForm, plan_requests
 from loadgen.retries import Retrying
 from loadgen.schedule import Schedule
@@ -37,20 +36,23 @@ class ReplayProgress:
     Attributes:
         now_s: seconds since the run's start.
         planned: requests of the trace.
-        sent, finished, ok: of these, so far.
+        offered: of these, so far: due by the trace, or (in another mode than open loop) sent.
+        sent, finished, ok: so far.
         failed: requests that did not end ok, by cause.
-        ttft_p50_s: median over the latest requests that ended ok; None = none yet.
-        lateness_max_s: the most by which one of the latest requests was sent after its instant; None = none yet.
+        ttft_p50_s, ttft_p99_s: over the latest requests that ended ok; None = none yet.
+        lateness_p99_s: by which one of the latest requests was sent after its instant; None = none yet.
     """
 
     now_s: float
     planned: int
+    offered: int
     sent: int
     finished: int
     ok: int
     failed: Mapping[str, int]
     ttft_p50_s: float | None
-    lateness_max_s: float | None
+    ttft_p99_s: float | None
+    lateness_p99_s: float | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -128,6 +130,7 @@ class Crew:
     ) -> NDArray[np.int64]:
         """Have each make its requests (`rows` of the trace, by actor); gives the bytes of each request's body."""
         self._planned = len(trace)
+        self._arrival_s = trace.arrival_s if isinstance(pacing, ByArrival) else None
         shared_trace, shared_prompts = ray.put(trace), ray.put(prompts)
         prepared = [
             actor.prepare.remote(
@@ -192,15 +195,19 @@ class Crew:
             failed.update(progress.failed)
         ttft_s = [value for progress in self._progress for value in progress.latest_ttft_s]
         lateness_s = [value for progress in self._progress for value in progress.latest_lateness_s]
+        sent = sum(progress.sent for progress in self._progress)
+        offered = sent if self._arrival_s is None else int(np.searchsorted(self._arrival_s, now_s, side="right"))
         return ReplayProgress(
             now_s=now_s,
             planned=self._planned,
-            sent=sum(progress.sent for progress in self._progress),
+            offered=offered,
+            sent=sent,
             finished=sum(progress.finished for progress in self._progress),
             ok=sum(progress.ok for progress in self._progress),
             failed=dict(failed),
-            ttft_p50_s=statistics.median(ttft_s) if ttft_s else None,
-            lateness_max_s=max(lateness_s, default=None),
+            ttft_p50_s=float(np.median(ttft_s)) if ttft_s else None,
+            ttft_p99_s=float(np.percentile(ttft_s, 99)) if ttft_s else None,
+            lateness_p99_s=float(np.percentile(lateness_s, 99)) if lateness_s else None,
         )
 
 

@@ -20,11 +20,13 @@ class Target:
         url: 'http://host:port', with or without '/v1' at the end.
         model: the name that requests ask for.
         api_key: sent as bearer token; None = none is sent.
+        extra_headers: names (in lower case) and values that every request carries besides.
     """
 
     url: str
     model: str
     api_key: str | None = None
+    extra_headers: tuple[tuple[str, str], ...] = ()
 
     @property
     def root(self) -> str:
@@ -34,7 +36,8 @@ class Target:
     @property
     def headers(self) -> dict[str, str]:
         """Headers that every request carries."""
-        return {"authorization": f"Bearer {self.api_key}"} if self.api_key else {}
+        key = {"authorization": f"Bearer {self.api_key}"} if self.api_key else {}
+        return {**key, **dict(self.extra_headers)}
 
 
 def probe(target: Target) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from loadgen.errors import InputError, shown
 from loadgen.prefix import PrefixBlocks
@@ -18,11 +19,14 @@ _METADATA_KEY = b"burstscale.trace"
 _FORMAT_VERSION = 2
 _READABLE_VERSIONS = (1, 2)  # 1 had no optional columns
 _PREFIX_COLUMN = "prefix_blocks"
+_BODY_COLUMN = "body_bytes"  # of a plan: the requests as they are sent
 _BLOCKS_TYPE = pa.large_list(pa.int64())
 
 
-def save_trace(trace: Trace, path: Path) -> None:
+def save_trace(trace: Trace, path: Path, body_bytes: NDArray[np.int64] | None = None) -> None:
     """Write a trace as Parquet: one row per request, the rest in the schema's metadata. Same trace, same bytes.
+
+    With `body_bytes`, of each request's body, it is the plan of a replay.
 
     Raises:
         InputError: the file exists already, or cannot be written.
@@ -37,6 +41,8 @@ def save_trace(trace: Trace, path: Path) -> None:
     }
     columns: dict[str, Any] = {column: getattr(trace, column) for column in COLUMNS}
     columns |= {column: getattr(trace, column) for column in OPTIONAL_COLUMNS if getattr(trace, column) is not None}
+    if body_bytes is not None:
+        columns[_BODY_COLUMN] = body_bytes
     if trace.prefix is not None:
         about["prefix_block_tokens"] = trace.prefix.block_tokens
         columns[_PREFIX_COLUMN] = pa.LargeListArray.from_arrays(trace.prefix.first, trace.prefix.block)
@@ -93,7 +99,7 @@ def load_trace(path: Path) -> Trace:
         raise InputError(
             f"{path}: holds {table.num_rows} of {about.requests} requests; make or convert the trace again"
         )
-    unknown = set(names) - {*COLUMNS, *OPTIONAL_COLUMNS, _PREFIX_COLUMN}
+    unknown = set(names) - {*COLUMNS, *OPTIONAL_COLUMNS, _PREFIX_COLUMN, _BODY_COLUMN}
     if unknown:
         raise InputError(f"{path}: has a column '{shown(min(unknown))}'; it was changed after `burstscale` wrote it")
     present = [*COLUMNS, *(column for column in OPTIONAL_COLUMNS if column in names)]

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from loadgen.metrics import Floats, as_frame, float_column
+from loadgen.metrics import Floats, as_frame, float_column, is_value
 from loadgen.records import Cause, Status
 
 # What is late by this much is late for a person who waits for a first token.
@@ -69,6 +69,17 @@ def judge_validity(records: pa.Table | pd.DataFrame) -> Validity:
     if not_sent:
         reasons.append(f"{not_sent:,} requests were never sent: the part of the load generator that had them ended")
     return Validity(lateness_p99_s, planned_cv, sent_cv, not_sent, tuple(reasons))
+
+
+def timed_out_after_late_send(records: pa.Table | pd.DataFrame) -> int:
+    """Requests that timed out and had been sent more than `LIMIT_LATENESS_P99_S` late.
+
+    Deadlines count from the scheduled instant. At most so many requests would not have failed, had they counted from
+    the sending: the answer to a request that was closed at its deadline is not known.
+    """
+    frame = as_frame(records)
+    lateness_s = float_column(frame, "sent_s") - float_column(frame, "scheduled_s")
+    return int(((lateness_s > LIMIT_LATENESS_P99_S) & is_value(frame, "status", Status.TIMED_OUT.value)).sum())
 
 
 def gap_cv(instants_s: Floats) -> float | None:

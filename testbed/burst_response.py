@@ -85,8 +85,12 @@ def summarise_bursts(
     *,
     duration_s: float,
     initial_replicas: int,
+    warm_up_s: float = 0.0,
 ) -> BurstSummary | None:
-    """Find the bursts of the offered load and how the fleet answered each; None = the run is too short to have any."""
+    """Find the bursts of the offered load and how the fleet answered each; None = the run is too short to have any.
+
+    Those that begin in the first `warm_up_s` do not count.
+    """
     scheduled_s = float_column(records, "scheduled_s")
     if duration_s < HOUR_S:
         found = find_bursts_by(scheduled_s, duration_s, _SHORT_BIN_S, _SHORT_LEVEL_BINS)
@@ -104,6 +108,8 @@ def summarise_bursts(
     responses = []
     columns = (found.onset_s, found.lengths_s, found.growths, next_onsets_s)
     for onset_s, length_s, growth, next_s in zip(*(column.tolist() for column in columns), strict=True):
+        if onset_s < warm_up_s:
+            continue
         is_answer = (asked_s >= onset_s) & (asked_s < next_s)
         is_slo_lost, regained_after_s = _slo(is_held, bin_s, onset_s, length_s)
         responses.append(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
+from pydantic import NonNegativeFloat, NonNegativeInt, model_validator
 
 from autoscaler.policies import parameter_names
 from autoscaler.simulator.cost_model import load_hardware
@@ -35,6 +35,7 @@ from serve_app.config import (
 from serve_app.guarded_policy import build_policy
 from testbed.client_settings import ClientSettings
 from testbed.fault_settings import FaultSettings
+from testbed.replay_settings import ReplaySettings
 from testbed.replica_hardware import Chosen, with_derived_rate, with_hardware, with_rate, with_static_fleet
 
 
@@ -59,12 +60,6 @@ class WorkloadSettings(Selection):
         return self
 
 
-class ReplaySettings(StrictModel):
-    """The load generator of a live run: Ray actors that share the trace, each with an equal part."""
-
-    actors: PositiveInt = 1
-
-
 class ExperimentConfig(StrictModel):
     """One experiment. Paths are relative to the experiment file.
 
@@ -72,6 +67,7 @@ class ExperimentConfig(StrictModel):
         serve: the Serve config file whose application is simulated or deployed, or its args.
         policy, forecaster: replace those of the Serve config.
         client: how clients time out and try again, simulated only; None = they send once and wait for the deadline.
+        replay: how a live run sends.
         settle_s: the fleet is watched for so long after the last request, to see it shrink.
         faults: what goes wrong in a simulated run.
         address: where a live run lets Serve listen; taken from the Serve config file.

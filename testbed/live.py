@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import ray
+from numpy.typing import NDArray
 from ray import serve
 
 from autoscaler.interface import ReplicaState
@@ -33,9 +34,10 @@ from testbed.config import Experiment, as_yaml_values, load_workload, with_traff
 from testbed.environment import describe_environment, describe_trace
 from testbed.progress import TerminalProgress, replay_figures
 from testbed.ray_cluster import ray_cluster
-from testbed.replay_records import make_parts_folder, store_replay
+from testbed.replay_records import correct_length, make_parts_folder, store_plan, store_replay
 from testbed.replica_hardware import gpus_per_replica
-from testbed.results import create_results_folder, write_config, write_environment
+from testbed.results import create_results_folder, read_results, write_config, write_environment
+from testbed.warm_up import find_warm_up_end
 
 APP_NAME = "burstscale"
 ROUTE_PREFIX = "/"
@@ -55,7 +57,7 @@ def run_experiment(experiment: Experiment, out: Path, progress: TerminalProgress
         )
     check_live_router(experiment.app.router)
     check_live_client(experiment.config.client)
-    trace = load_workload(experiment)
+    trace = experiment.config.replay.planned(load_workload(experiment))
     experiment = with_traffic(experiment, trace)
     api_key = read_api_key(experiment.app.api_key_env)
     progress.stage("reading the prompts")
@@ -65,7 +67,7 @@ def run_experiment(experiment: Experiment, out: Path, progress: TerminalProgress
     progress.stage("starting Ray")
     needed_cpus = fleet.max_replicas * fleet.cpus_per_replica + 2  # and the ingress, the monitor, the forecaster
     with ray_cluster(needed_cpus=needed_cpus), _served(experiment, progress) as url:
-        target = Target(url, experiment.app.model_id, api_key)
+        target = experiment.config.replay.target(url, experiment.app.model_id, api_key)
         probe(target)
         outcome, problems = _replay_and_watch(experiment, trace, prompts, target, folder, progress)
     progress.stage("writing the report")
@@ -86,7 +88,8 @@ def _replay_and_watch(
     progress: TerminalProgress,
 ) -> tuple[ReplayOutcome, list[str]]:
     """Replay the trace and stay until the fleet has settled, collecting all along; what happened is in the folder."""
-    config = experiment.config
+    config, settings = experiment.config, experiment.config.replay
+    run_s = settings.run_s(trace.duration_s)
     write_config(folder, as_yaml_values(experiment))
     environment = describe_environment(
         kind="live",
@@ -95,15 +98,20 @@ def _replay_and_watch(
         gpus_per_replica=gpus_per_replica(experiment.app),
         notes=experiment.notes,
     )
+    environment["trace"]["duration_s"] = run_s
+    environment["warm_up_until_s"] = settings.warm_up_s
     write_environment(folder, environment)
     collector = Collector(folder, _collect, _engine_states, time.time)
     progress.stage("preparing the requests")
 
+    def plan(body_bytes: NDArray[np.int64]) -> None:
+        environment["plan"] = store_plan(folder, trace, body_bytes)
+        write_environment(folder, environment)
+
     def show(state: ReplayProgress) -> None:
         latest = collector.latest
         fleet = f"{latest.ready} ready, {latest.target_replicas} wanted" if latest else "fleet unknown"
-        played_s = min(max(state.now_s, 0.0), trace.duration_s)
-        progress.update(played_s, trace.duration_s, f"{replay_figures(state)} · {fleet}")
+        progress.show(min(max(state.now_s, 0.0), run_s), run_s, replay_figures(state, fleet))
 
     def started(start_epoch_s: float) -> None:
         collector.start(start_epoch_s)
@@ -114,17 +122,27 @@ def _replay_and_watch(
             trace,
             target,
             deadlines_s={label: service.deadline_s for label, service in experiment.app.services.items()},
-            actors=config.replay.actors,
+            actors=settings.actors,
             out_dir=make_parts_folder(folder),
             prompts=prompts,
             rng=np.random.default_rng(np.random.SeedSequence(config.seed, spawn_key=(1,))),
             on_start=started,
             on_progress=show,
+            on_planned=plan,
+            extra_body=settings.body_fields(),
+            pacing=settings.pacing(config.workload.speed, trace.duration_s),
+            retries=settings.retries,
         )
         store_replay(folder, outcome)
         if not outcome.is_interrupted:
-            _settle(outcome.start_epoch_s, trace.duration_s, config.settle_s, progress)
-    return outcome, [collector.problem] if collector.problem else []
+            _settle(outcome.start_epoch_s, run_s, config.settle_s, progress)
+    problems = [collector.problem] if collector.problem else []
+    problems += correct_length(environment, outcome, settings)
+    if settings.warm_up_kv:
+        environment["warm_up_until_s"], said = find_warm_up_end(read_results(folder).engine, run_s)
+        problems += [said] if said else []
+    write_environment(folder, environment)
+    return outcome, problems
 
 
 def _settle(start_epoch_s: float, duration_s: float, settle_s: float, progress: TerminalProgress) -> None:

@@ -1,10 +1,27 @@
-"""The records of a replay in the results folder: parts while it runs, records.parquet after it."""
+"""What a replay leaves in the results folder: its plan before it, parts while it runs, records.parquet after it."""
 
+import hashlib
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from loadgen.records import write_records
 from loadgen.replay import ReplayOutcome
-from testbed.results import RECORD_PARTS, RECORDS
+from loadgen.trace import Trace
+from loadgen.trace_file import save_trace
+from testbed.replay_settings import ReplaySettings
+from testbed.results import ATTEMPTS, PLAN, RECORD_PARTS, RECORDS
+
+
+def store_plan(folder: Path, trace: Trace, body_bytes: NDArray[np.int64]) -> dict[str, object]:
+    """Write plan.parquet, a trace file that any command takes; gives what environment.json says of it."""
+    save_trace(trace, folder / PLAN, body_bytes)
+    digest = hashlib.sha256((folder / PLAN).read_bytes()).hexdigest()
+    return {"file": PLAN, "sha256": digest, "body_bytes": int(body_bytes.sum())}
 
 
 def make_parts_folder(folder: Path) -> Path:
@@ -15,8 +32,28 @@ def make_parts_folder(folder: Path) -> Path:
 
 
 def store_replay(folder: Path, outcome: ReplayOutcome) -> None:
-    """Write records.parquet, then remove the parts: it holds all that is in them."""
+    """Write records.parquet (and attempts.parquet), then remove the parts: these hold all that is in them."""
     write_records(outcome.table, folder / RECORDS)
+    if outcome.attempts is not None:
+        pq.write_table(
+            outcome.attempts.sort_by([("request_id", "ascending"), ("attempt", "ascending")]), folder / ATTEMPTS
+        )
     for part in outcome.parts:
         part.unlink(missing_ok=True)
     (folder / RECORD_PARTS).rmdir()
+
+
+def correct_length(environment: dict[str, Any], outcome: ReplayOutcome, settings: ReplaySettings) -> list[str]:
+    """Put down how many requests were offered and how long, where that came of the answers; gives what is wrong."""
+    about, table = environment["trace"], outcome.table
+    if settings.sessions and len(table):
+        about["duration_s"] = max(about["duration_s"], pc.max(table["scheduled_s"]).as_py())
+    if settings.users is None:
+        return []
+    planned, about["requests"] = about["requests"], len(table)
+    if len(table) < planned or outcome.is_interrupted:
+        return []
+    return [
+        f"The plan's {planned:,} requests were over before the closed loop's time was: the load fell at its end. "
+        "Take more of the trace, or a shorter duration_s."
+    ]

@@ -2,6 +2,8 @@
 
 config.yaml       the resolved experiment: `burstscale simulate FOLDER/config.yaml` repeats the run
 environment.json  versions, machine, seed, commit, how the run was made
+plan.parquet      what a replay was going to send, written before it began: a trace file that any command takes
+attempts.parquet  each sending of each request, where a replay was told to send again what was turned away
 records.parquet   one row for every request of the trace (parts of it in records.parts/ while a live run goes on)
 decisions.jsonl   one line per policy decision: what it saw in short, what it chose, why
 replicas.parquet  one row per replica and state: from when to when
@@ -29,7 +31,7 @@ from loadgen.records import RECORD_SCHEMA, read_partial_records
 
 CONFIG, ENVIRONMENT, RECORDS, DECISIONS = "config.yaml", "environment.json", "records.parquet", "decisions.jsonl"
 REPLICAS, ENGINE, SUMMARY, REPORT = "replicas.parquet", "engine.parquet", "summary.json", "report.html"
-RECORD_PARTS = "records.parts"
+PLAN, ATTEMPTS, RECORD_PARTS = "plan.parquet", "attempts.parquet", "records.parts"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

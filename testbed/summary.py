@@ -5,12 +5,13 @@ from typing import Any
 
 from autoscaler.interface import Slo
 from loadgen.metrics import summarise_records
-from loadgen.validity import judge_validity
+from loadgen.validity import judge_validity, timed_out_after_late_send
 from serve_app.start_settings import planned_start_s
 from testbed.burst_response import summarise_bursts
 from testbed.cache_metrics import summarise_prefix_cache
 from testbed.fleet_metrics import summarise_fleet
 from testbed.results import Results
+from testbed.warm_up import measured_records, warm_up_until_s
 
 
 def summarise(results: Results, *, cut_short: str | None = None, problems: Sequence[str] = ()) -> dict[str, Any]:
@@ -18,14 +19,18 @@ def summarise(results: Results, *, cut_short: str | None = None, problems: Seque
     planned = int(results.environment["trace"]["requests"])
     trace_s = float(results.environment["trace"]["duration_s"])
     duration_s = run_duration_s(results)
+    warm_up_s, measured = warm_up_until_s(results), measured_records(results)
+    slos = service_slos(results.config)
     summary: dict[str, Any] = {
         "kind": results.environment["kind"],
         "cut_short": cut_short,
         "problems": list(problems),
         "planned_requests": planned,
         "recorded_requests": len(results.records),
-        "validity": judge_validity(results.records).as_json(),
-        "requests": summarise_records(results.records, service_slos(results.config), trace_s).as_json(),
+        "warm_up": {"until_s": warm_up_s, "requests": len(results.records) - len(measured)} if warm_up_s else None,
+        "validity": judge_validity(measured).as_json(),
+        "requests": summarise_records(measured, slos, trace_s - warm_up_s).as_json(),
+        "timed_out_after_late_send": timed_out_after_late_send(measured),
     }
     if not results.replicas.empty:
         fleet = results.config["serve"]["fleet"]
@@ -42,9 +47,10 @@ def summarise(results: Results, *, cut_short: str | None = None, problems: Seque
         results.records,
         results.decisions,
         results.replicas,
-        service_slos(results.config),
+        slos,
         duration_s=trace_s,
         initial_replicas=initial_replicas(results),
+        warm_up_s=warm_up_s,
     )
     summary["prefix_cache"] = summarise_prefix_cache(results.engine)
     summary["bursts"] = None if bursts is None else bursts.as_json()

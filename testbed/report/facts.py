@@ -61,7 +61,14 @@ class RunFacts:
     @property
     def notes(self) -> list[str]:
         """What was worked out or chosen for the run, one line each."""
-        return list(self.results.environment.get("notes") or ())
+        notes = list(self.results.environment.get("notes") or ())
+        warm_up = self.summary.get("warm_up")
+        if warm_up:
+            notes.append(
+                f"the first {warm_up['until_s']:g} s are a warm-up: the {warm_up['requests']:,} requests in it count "
+                "for no figure; the plots show them"
+            )
+        return notes
 
     @property
     def name(self) -> str:

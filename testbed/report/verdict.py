@@ -10,6 +10,7 @@ from testbed.report.facts import RunFacts
 from testbed.report.number_text import percent, quantity
 from testbed.report.panels import Floats
 from testbed.report.time_bins import bins_over, instant, length
+from testbed.warm_up import measured_records
 
 # As they read after 'because'.
 REASONS: dict[str, str] = {
@@ -106,8 +107,8 @@ def _because(by_cause: dict[str, int], failures: int) -> str:
 
 def _when(facts: RunFacts) -> str:
     """Where most failures lie in time, if they lie close together."""
-    records = facts.results.records
-    failed_s = np.sort(records.loc[records["status"] != Status.OK, "scheduled_s"].to_numpy(np.float64))
+    measured, records = measured_records(facts.results), facts.results.records
+    failed_s = np.sort(measured.loc[measured["status"] != Status.OK, "scheduled_s"].to_numpy(np.float64))
     window = closest_window(failed_s)
     if window.failures == 1:
         return f"at {instant(window.start_s)}" if len(failed_s) == 1 else ""
