@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
+
 from loadgen.records import Status
 from testbed.report.facts import RunFacts
 from testbed.report.number_text import NOTHING, failure_percent, latency, percent, quantity
@@ -11,6 +13,7 @@ from testbed.report.time_bins import instant
 from testbed.report.verdict import REASONS
 
 MOST_CHANGES = 2000
+NOT_KNOWN = "not known"
 LATENCIES = (
     ("ttft", "Time to first token (TTFT)"),
     ("tpot", "Time per further token (TPOT)"),
@@ -55,7 +58,7 @@ class TargetChange:
 
 @dataclass(frozen=True, slots=True)
 class FailureRow:
-    """One cause of failure: how often, when, and one request's error in full."""
+    """One cause of failure: how often, when, in which phases how many requests were, and one error in full."""
 
     cause: str
     meaning: str
@@ -63,6 +66,7 @@ class FailureRow:
     count: str
     share: str
     when: str
+    phases: tuple[tuple[str, str], ...]
     example: str
 
 
@@ -120,6 +124,7 @@ def service_table(facts: RunFacts) -> tuple[tuple[str, ...], list[Row]]:
         row("Ok", lambda figures: f"{figures['ok']:,}"),
         row("Failed", lambda figures: f"{figures['offered'] - figures['ok']:,}"),
         *(_cause_row(cause, columns) for cause in causes),
+        *_phase_rows(columns),
         row("Failure rate", lambda figures: failure_percent(figures["failure_fraction"])),
         row("SLO attainment", lambda figures: percent(figures["attainment_fraction"])),
         row("Goodput (requests/s)", lambda figures: quantity(figures["goodput_per_s"])),
@@ -179,11 +184,37 @@ def failure_table(facts: RunFacts) -> list[FailureRow]:
                     count=f"{len(part):,}",
                     share=failure_percent(len(part) / len(records)),
                     when=instant(first_s) if len(part) == 1 else f"{instant(first_s)} to {instant(last_s)}",
+                    phases=_phases(part),
                     example=str(errors.iloc[0]) if len(errors) else "",
                 ),
             )
         )
     return [row for _, row in sorted(rows, key=lambda item: -item[0])]
+
+
+def _phases(part: pd.DataFrame) -> tuple[tuple[str, str], ...]:
+    """(phase, failed requests) of one cause, the most frequent first; none where nothing is known of any."""
+    counts = part["phase"].value_counts() if "phase" in part else pd.Series()
+    known = [(str(phase).replace("_", " "), f"{count:,}") for phase, count in counts.items() if count]
+    unknown = len(part) - int(counts.sum())
+    return (*known, *([(NOT_KNOWN, f"{unknown:,}")] if known and unknown else []))
+
+
+def _phase_rows(columns: list[tuple[str, dict[str, Any]]]) -> list[Row]:
+    """Where failed requests were, the most frequent phase first; nothing where that is known of none."""
+    known = [figures.get("by_phase") or {} for _, figures in columns]
+    failed = [figures["offered"] - figures["ok"] for _, figures in columns]
+    unknown = [count - sum(phases.values()) for count, phases in zip(failed, known, strict=True)]
+    if not known[-1]:
+        return []
+    return [
+        Row("Failed in phase", ("",) * len(columns)),
+        *(
+            Row(phase.replace("_", " "), tuple(f"{phases.get(phase, 0):,}" for phases in known), "sub")
+            for phase in sorted(known[-1], key=lambda phase: -known[-1][phase])
+        ),
+        *([Row(NOT_KNOWN, tuple(f"{count:,}" for count in unknown), "sub")] if unknown[-1] else []),
+    ]
 
 
 def _cause_row(cause: str, columns: list[tuple[str, dict[str, Any]]]) -> Row:

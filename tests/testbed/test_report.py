@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import itertools
 import json
 import re
 from pathlib import Path
@@ -131,6 +132,33 @@ def test_failures_are_listed_by_cause_the_most_frequent_first(results: Results) 
     rows = failure_table(gather_facts(results))
     assert [row.cause for row in rows] == ["deadline_in_queue", "replica_lost"]
     assert "deadline passed at the router" in rows[0].example
+
+
+def test_failures_say_in_which_phase_they_were_as_far_as_that_is_known(
+    tmp_path: Path, story: Any, write_run: Any
+) -> None:
+    """Of those past their deadline in the queue every third was in the router's, every third in a cold start."""
+    phases = ("router_queue", "cold_start", None)
+    in_queue = itertools.count()
+    records = [
+        record | {"phase": phases[next(in_queue) % 3]} if record.get("cause") == "deadline_in_queue" else record
+        for record in story.records
+    ]
+    results = conclude_run(write_run(tmp_path / "run", dataclasses.replace(story, records=records)))
+    count, lost = next(in_queue), sum(record.get("cause") == "replica_lost" for record in records)
+    router, cold, unknown = (count + 2) // 3, (count + 1) // 3, count // 3
+    rows = failure_table(gather_facts(results))
+    named = {"router queue": router, "cold start": cold, "not known": unknown}
+    assert dict(rows[0].phases) == {phase: f"{failed}" for phase, failed in named.items()}
+    assert rows[1].phases == ()
+    cells = {row.label: row.cells[-1] for row in service_table(gather_facts(results))[1] if row.kind == "sub"}
+    assert (cells["router queue"], cells["cold start"]) == (f"{router}", f"{cold}")
+    assert cells["not known"] == f"{unknown + lost}"
+
+
+def test_a_run_that_knows_no_phase_shows_none(results: Results) -> None:
+    assert all(row.phases == () for row in failure_table(gather_facts(results)))
+    assert "Failed in phase" not in [row.label for row in service_table(gather_facts(results))[1]]
 
 
 def test_text_of_the_data_is_escaped_everywhere(results: Results, tmp_path: Path) -> None:
@@ -325,6 +353,7 @@ def many_requests(requests: int, duration_s: float, rng: np.random.Generator) ->
         "attempts": np.ones(requests),
         "chunk_offsets_s": pa.nulls(requests),
         "planned_s": pa.nulls(requests),
+        "phase": pa.nulls(requests),
     }
     return pa.table(columns).cast(RECORD_SCHEMA)
 
