@@ -34,7 +34,7 @@ from testbed.config import Experiment, as_yaml_values, load_workload, with_traff
 from testbed.environment import describe_environment, describe_trace
 from testbed.progress import TerminalProgress, replay_figures
 from testbed.ray_cluster import ray_cluster
-from testbed.replay_records import correct_length, make_parts_folder, store_plan, store_replay
+from testbed.replay_records import correct_length, make_parts_folder, store_phases, store_plan, store_replay
 from testbed.replica_hardware import gpus_per_replica
 from testbed.results import create_results_folder, read_results, write_config, write_environment
 from testbed.warm_up import find_warm_up_end
@@ -90,6 +90,7 @@ def _replay_and_watch(
     """Replay the trace and stay until the fleet has settled, collecting all along; what happened is in the folder."""
     config, settings = experiment.config, experiment.config.replay
     run_s = settings.run_s(trace.duration_s)
+    deadlines_s = {label: service.deadline_s for label, service in experiment.app.services.items()}
     write_config(folder, as_yaml_values(experiment))
     environment = describe_environment(
         kind="live",
@@ -121,7 +122,7 @@ def _replay_and_watch(
         outcome = replay(
             trace,
             target,
-            deadlines_s={label: service.deadline_s for label, service in experiment.app.services.items()},
+            deadlines_s=deadlines_s,
             actors=settings.actors,
             out_dir=make_parts_folder(folder),
             prompts=prompts,
@@ -135,7 +136,9 @@ def _replay_and_watch(
         )
         store_replay(folder, outcome)
         if not outcome.is_interrupted:
-            _settle(outcome.start_epoch_s, run_s, config.settle_s, progress)
+            last_reports_epoch_s = time.time() + 2 * experiment.app.control.metrics_interval_s
+            _settle(max(outcome.start_epoch_s + run_s + config.settle_s, last_reports_epoch_s), progress)
+    store_phases(folder, outcome, deadlines_s, collector.server_word(outcome.run_tag))
     problems = [collector.problem] if collector.problem else []
     problems += correct_length(environment, outcome, settings)
     if settings.warm_up_kv:
@@ -145,10 +148,9 @@ def _replay_and_watch(
     return outcome, problems
 
 
-def _settle(start_epoch_s: float, duration_s: float, settle_s: float, progress: TerminalProgress) -> None:
-    """Wait until `settle_s` after the trace's end, so that the fleet is seen to shrink. Ctrl-C ends it early."""
+def _settle(end_epoch_s: float, progress: TerminalProgress) -> None:
+    """Wait, so that the fleet is seen to shrink and the last reports of its engines come. Ctrl-C ends it early."""
     progress.stage("watching the fleet settle")
-    end_epoch_s = start_epoch_s + duration_s + settle_s
     first_s = time.time()
     try:
         while (now_s := time.time()) < end_epoch_s:

@@ -26,7 +26,7 @@ from testbed.conclude import conclude_run
 from testbed.environment import describe_environment, describe_trace
 from testbed.progress import TerminalProgress, replay_figures
 from testbed.ray_cluster import ray_cluster
-from testbed.replay_records import correct_length, make_parts_folder, store_plan, store_replay
+from testbed.replay_records import correct_length, make_parts_folder, store_phases, store_plan, store_replay
 from testbed.replay_settings import ReplaySettings
 from testbed.results import Results, create_results_folder, write_config, write_environment, write_tables
 from testbed.server_metrics import MetricsScraper, find_metrics_pages
@@ -129,6 +129,7 @@ def send_load(
 ) -> Results:
     """Replay a trace into a folder that has its config.yaml; needs an initialised Ray."""
     run_s = settings.replay.run_s(trace.duration_s)
+    deadlines_s = dict.fromkeys(SERVICE_LABELS, settings.deadline_s)
     environment = (
         describe_environment(kind="load", seed=settings.seed, trace=describe_trace(trace)) | client.environment
     )
@@ -152,7 +153,7 @@ def send_load(
         outcome = replay(
             trace,
             ready.target,
-            deadlines_s=dict.fromkeys(SERVICE_LABELS, settings.deadline_s),
+            deadlines_s=deadlines_s,
             actors=settings.replay.actors,
             out_dir=make_parts_folder(folder),
             prompts=ready.prompts,
@@ -166,6 +167,7 @@ def send_load(
             retries=settings.replay.retries,
         )
     store_replay(folder, outcome)
+    store_phases(folder, outcome, deadlines_s)
     problems = [*client.problems, *correct_length(environment, outcome, settings.replay)]
     if ready.metrics_urls:
         write_tables(folder, replicas=REPLICA_SCHEMA.empty_table(), engine=scraper.table())

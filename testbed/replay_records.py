@@ -1,6 +1,7 @@
 """What a replay leaves in the results folder: its plan before it, parts while it runs, records.parquet after it."""
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from loadgen.failure_phase import ServerWord, with_phases
 from loadgen.records import write_records
 from loadgen.replay import ReplayOutcome
 from loadgen.trace import Trace
@@ -41,6 +43,13 @@ def store_replay(folder: Path, outcome: ReplayOutcome) -> None:
     for part in outcome.parts:
         part.unlink(missing_ok=True)
     (folder / RECORD_PARTS).rmdir()
+
+
+def store_phases(
+    folder: Path, outcome: ReplayOutcome, deadlines_s: Mapping[str, float], server: ServerWord | None = None
+) -> None:
+    """Write records.parquet anew, with the phase of each request that failed; what is known of it comes last."""
+    write_records(with_phases(outcome.table, deadlines_s, server), folder / RECORDS)
 
 
 def correct_length(environment: dict[str, Any], outcome: ReplayOutcome, settings: ReplaySettings) -> list[str]:
