@@ -77,7 +77,7 @@ class Knee:
     Attributes:
         rate_per_s: the highest rate that was kept; None = none was.
         failed_per_s: the lowest rate above it that was not kept; None = none was measured.
-        client_limit_per_s: the lowest rate that this client could not send in time, twice; None = it could send all.
+        client_limit_per_s: the lowest rate that this client could not send as planned, twice; None = it could all.
     """
 
     rate_per_s: float | None
@@ -102,7 +102,7 @@ class Knee:
         if self.failed_per_s is not None:
             return f"{found}, and not at {self.failed_per_s:.3g}{aside}"
         if self.client_limit_per_s is not None:
-            limit = f"this client could not send {self.client_limit_per_s:.3g} in time"
+            limit = f"this client could not send {self.client_limit_per_s:.3g} as planned"
             return f"{found}; whether at more is not known, since {limit}{aside}"
         return f"{found}; whether at more is not known: the search ended after {len(self.steps)} steps{aside}"
 
