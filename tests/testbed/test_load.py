@@ -1,0 +1,167 @@
+"""`burstscale load` against a server whose every answer is known: what is sent, recorded, written and left out."""
+
+import contextlib
+import hashlib
+import io
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from loadgen.formats.detect import read_trace
+from loadgen.trace import make_trace
+from loadgen.trace_file import load_trace, save_trace
+from testbed import cli
+from testbed.results import read_results
+from tests.loadgen.conftest import Ask, MockServer, Script
+
+DEMO = Path(__file__).parents[2] / "configs/workloads/burst_demo.yaml"
+
+
+@pytest.fixture
+def server() -> Iterator[MockServer]:
+    running = MockServer()
+    yield running
+    running.close()
+
+
+def load(*arguments: str | Path) -> tuple[int, str, str]:
+    """Run `burstscale load`; gives the exit code, and what it printed to both ends."""
+    stdout, stderr, code = io.StringIO(), io.StringIO(), 0
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        contextlib.redirect_stdout(stdout),
+        contextlib.redirect_stderr(stderr),
+    ):
+        patch.setattr(sys, "argv", ["burstscale", "load", *map(str, arguments)])
+        patch.setenv("COLUMNS", "200")
+        try:
+            cli.main()
+        except SystemExit as exit_:
+            code = exit_.code if isinstance(exit_.code, int) else int(exit_.code is not None)
+    return code, stdout.getvalue(), stderr.getvalue()
+
+
+def conversations(folder: Path) -> Path:
+    """Five conversations of two turns a tenth of a second apart, which take half a second to answer."""
+    path = folder / "traffic.parquet"
+    arrival_s = np.sort(np.concatenate([np.arange(5) * 0.4, np.arange(5) * 0.4 + 0.1]))
+    trace = make_trace("two turns", arrival_s, [8] * 10, [3] * 10, duration_s=2.5, session=np.repeat(np.arange(5), 2))
+    save_trace(trace, path)
+    return path
+
+
+@pytest.mark.ray
+def test_turns_wait_what_is_refused_is_sent_again_and_the_folder_tells_of_it(
+    server: MockServer, tmp_path: Path
+) -> None:
+    stream, seen = MockServer.stream(ttft_s=0.5), Counter[str]()
+
+    def script(ask: Ask) -> Script:
+        name = ask.headers["x-request-id"]
+        seen[name] += 1
+        refused = name.endswith("-4") and seen[name] == 1
+        headers = {"content-type": "text/plain", "retry-after": "1"}
+        return Script([(0.0, b"busy")], status=503, headers=headers) if refused else stream(ask)
+
+    server.script_for = script
+    sending = ("--sessions", "--retries", "2", "--warm-up-s", "0.3", "--no-self-test", "--actors", "2")
+    asking = ("--temperature", "0.5", "--extra-body", '{"top_p": 0.9}', "--header", "X-Team: blue", "--free-lengths")
+    out = tmp_path / "out"
+    code, stdout, stderr = load(
+        conversations(tmp_path), "--url", server.url, "--model", "m", *sending, *asking, "-o", out
+    )
+    assert (code, stderr) == (0, "")
+
+    records = read_results(out).records.sort_values("request_id")
+    assert records["status"].tolist() == ["ok"] * 10
+    first, second = records.iloc[::2].reset_index(), records.iloc[1::2].reset_index()
+    assert (second["scheduled_s"] >= first["finished_s"] - 1e-9).all()  # an answer takes longer than the gap
+    np.testing.assert_allclose(second["planned_s"], first["scheduled_s"] + 0.1)
+    assert first["planned_s"].isna().all()
+    assert records["attempts"].tolist() == [1, 1, 1, 1, 2, 1, 1, 1, 1, 1]
+    attempts = pq.read_table(out / "attempts.parquet").to_pandas()
+    assert len(attempts) == 11
+    tried = attempts[attempts["request_id"] == 4]
+    assert tried["status"].tolist() == ["rejected", "ok"]
+    assert tried["sent_s"].iloc[1] - tried["finished_s"].iloc[0] >= 1.0
+
+    for ask in server.asked():
+        assert ask.headers["x-team"] == "blue"
+        assert (ask.body["temperature"], ask.body["top_p"]) == (0.5, 0.9)
+        assert "ignore_eos" not in ask.body
+
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["warm_up"] == {"until_s": 0.3, "requests": 1}  # the second turn waited until it was over
+    assert summary["requests"]["total"]["offered"] == 9
+    assert "the first 0.3 s are a warm-up" in stdout
+    assert yaml.safe_load((out / "config.yaml").read_text())["replay"]["retries"] == 2
+
+    plan = load_trace(out / "plan.parquet")
+    assert plan.prompt_tokens.tolist() == [8] * 10
+    environment = json.loads((out / "environment.json").read_text())
+    digest = hashlib.sha256((out / "plan.parquet").read_bytes()).hexdigest()
+    assert environment["plan"]["sha256"] == digest
+    bodies = pq.read_table(out / "plan.parquet")["body_bytes"].to_pylist()
+    lengths = {ask.headers["x-request-id"].split("-")[1]: int(ask.headers["content-length"]) for ask in server.asked()}
+    assert bodies == [lengths[str(row)] for row in range(10)]
+    assert len(read_trace(out / "plan.parquet")) == 10  # as `simulate --trace` reads it
+
+
+@pytest.mark.ray
+def test_users_send_for_a_while_and_only_what_they_came_to_counts(server: MockServer, tmp_path: Path) -> None:
+    server.script_for = MockServer.stream(ttft_s=0.2)
+    out = tmp_path / "out"
+    sending = ("--users", "2", "--duration-s", "1.5", "--no-self-test")
+    code, _, stderr = load(DEMO, "--url", server.url, "--model", "m", *sending, "--max-output-tokens", "1", "-o", out)
+    assert (code, stderr) == (0, "")
+    results = read_results(out)
+    assert results.complete
+    assert results.records["sent_s"].notna().all()
+    assert len(results.records) == len(server.asked()) == results.summary["planned_requests"]  # type: ignore[index]
+    assert 4 <= len(results.records) <= 16  # two users, at least 0.2 s a request
+    assert results.records["scheduled_s"].max() < 1.5
+    assert results.summary["requests"]["duration_s"] == 1.5  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--ramp", "1:2"), "--ramp: got '1:2', want FROM:TO:SECONDS"),
+        (("--extra-body", "[1]"), "--extra-body: got '[1]', want a JSON object"),
+        (("--extra-body", "{"), "--extra-body: got '{', want a JSON object"),
+        (("--extra-body", '{"stream": false}'), "sets 'stream' itself"),
+        (("--header", "nope"), "--header: got 'nope', want 'Name: value'"),
+        (("--users", "2", "--sessions"), "two ways to send"),
+        (("--think-s", "1"), "give users too"),
+        (("--retries", "-1"), "'retries'"),
+        (("--warm-up-s", "1e9"), "none would count"),
+        (("--ramp", "1:2:3", "--sessions"), "does not go with --sessions or --users"),
+        (("--find-knee", "--ramp", "1:2:3"), "--find-knee: chooses the rates itself"),
+        (("--find-knee", "--knee-attainment", "1.5"), "--knee-attainment: got 1.5"),
+        (("--find-knee", "--knee-from", "0"), "--knee-from: got 0"),
+    ],
+)
+def test_options_that_cannot_be_are_refused_before_anything_is_sent(
+    tmp_path: Path, options: tuple[str, ...], said: str
+) -> None:
+    out = tmp_path / "out"
+    code, _, stderr = load(DEMO, "--url", "http://127.0.0.1:9", "--model", "m", *options, "-o", out)
+    assert code == 2
+    assert said in stderr
+    assert len(stderr.strip().splitlines()) == 1
+    assert not out.exists()
+
+
+def test_a_warm_up_by_kv_use_needs_a_server_that_tells_of_it(server: MockServer, tmp_path: Path) -> None:
+    code, _, stderr = load(
+        DEMO, "--url", server.url, "--model", "m", "--no-self-test", "--warm-up-kv", "-o", tmp_path / "out"
+    )
+    assert code == 2
+    assert "has no /metrics that tell of KV caches" in stderr
