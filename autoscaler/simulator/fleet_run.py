@@ -14,7 +14,7 @@ from autoscaler.simulator.fleet import Fleet
 from autoscaler.simulator.fleet_config import FleetConfig
 from autoscaler.simulator.invariants import check_littles_law
 from autoscaler.simulator.quiet_ticks import has_compiled_rule, pass_quiet_ticks
-from autoscaler.simulator.snapshots import ForecastFeed, SnapshotMaker
+from autoscaler.simulator.snapshots import ForecastFeed, SnapshotMaker, what_is_resent
 from autoscaler.simulator.tables import engine_table, record_table, replica_table
 from loadgen.trace import Trace
 
@@ -57,7 +57,7 @@ class FleetRun:
     ) -> None:
         self.fleet = fleet
         self._trace, self._policy, self._config = trace, policy, config
-        self._snapshots = SnapshotMaker(trace, config, feed)
+        self._snapshots = SnapshotMaker(trace, config, feed, what_is_resent(fleet))
         self._decisions: list[DecisionRecord] = []
         self._every_period = max(1, round(record_interval_s / config.period_s))
         self._every_report = max(1, round(record_interval_s / config.metrics_interval_s))

@@ -9,7 +9,7 @@ from autoscaler.interface import Policy
 from autoscaler.simulator.fleet import Fleet
 from autoscaler.simulator.fleet_config import FleetConfig
 from autoscaler.simulator.fleet_run import FleetRun, SimulationResult
-from autoscaler.simulator.snapshots import ArrivalCounts, ForecastFeed, ForecastSettings
+from autoscaler.simulator.snapshots import ArrivalCounts, ForecastFeed, ForecastSettings, what_is_resent
 from loadgen.trace import Trace
 
 
@@ -38,8 +38,9 @@ def simulate(
     Raises:
         InputError: the trace has a service that the fleet lacks, or the forecaster is unknown.
     """
-    feed = forecast_feed(trace, fleet, forecasting)
-    return run_fleet(FleetRun(trace, policy, Fleet(trace, fleet, rng), fleet, feed, record_interval_s), progress)
+    served = Fleet(trace, fleet, rng)
+    feed = forecast_feed(trace, served, fleet, forecasting)
+    return run_fleet(FleetRun(trace, policy, served, fleet, feed, record_interval_s), progress)
 
 
 def run_fleet(run: FleetRun, progress: Callable[[float], None] | None = None) -> SimulationResult:
@@ -56,10 +57,12 @@ def run_fleet(run: FleetRun, progress: Callable[[float], None] | None = None) ->
             progress(shown)
 
 
-def forecast_feed(trace: Trace, fleet: FleetConfig, forecasting: ForecastSettings | None) -> ForecastFeed | None:
-    """New forecasters that see the trace's arrivals as they come; None = none are wanted."""
+def forecast_feed(
+    trace: Trace, fleet: Fleet, config: FleetConfig, forecasting: ForecastSettings | None
+) -> ForecastFeed | None:
+    """New forecasters that see what arrives at the fleet as it comes; None = none are wanted."""
     if forecasting is None:
         return None
-    counts = ArrivalCounts(trace, fleet.services, forecasting.bin_s, fleet.idle_s)
-    forecasters = forecasting.make_forecasters(fleet.services, counts.first_bin * counts.bin_s)
-    return ForecastFeed(forecasters, counts, forecasting.horizon_s, fleet.faults)
+    counts = ArrivalCounts(trace, config.services, forecasting.bin_s, config.idle_s, what_is_resent(fleet))
+    forecasters = forecasting.make_forecasters(config.services, counts.first_bin * counts.bin_s)
+    return ForecastFeed(forecasters, counts, forecasting.horizon_s, config.faults)

@@ -36,7 +36,7 @@ class _Member:
         self._model = model
         self._allowed = 0
         fleet = Fleet(model.trace, model.fleet, model.rng, grant=self._grant)
-        feed = forecast_feed(model.trace, model.fleet, model.forecasting)
+        feed = forecast_feed(model.trace, fleet, model.fleet, model.forecasting)
         self.run = FleetRun(model.trace, model.policy, fleet, model.fleet, feed, record_interval_s)
 
     def demand(self, wanted: int) -> FleetDemand:

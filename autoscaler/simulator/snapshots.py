@@ -1,7 +1,7 @@
 """What the policy sees of a simulated fleet: as late and as coarse as it is live."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,9 @@ from autoscaler.simulator.fleet_config import FleetConfig
 from forecasting.interface import Forecast, Forecaster
 from forecasting.registry import make_forecaster
 from loadgen.trace import SERVICE_LABELS, Trace
+
+# resent_between(start_s, end_s) -> (service i8[n], at_s f64[n]) of what clients sent again in that time.
+ResentBetween = Callable[[float, float], tuple[NDArray[np.int8], NDArray[np.float64]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,16 +48,28 @@ class ForecastSettings:
 class ArrivalCounts:
     """Arrivals of each service per bin of `bin_s`, of which only complete bins are given out.
 
-    Bin 0 starts with the trace. Before it come those bins, without arrivals, that are whole within `idle_s`.
+    Bin 0 starts with the trace. Before it come those bins, without arrivals, that are whole within `idle_s`. A request
+    that is sent again arrives again, as it does at the live ingress.
+
+    Args:
+        resent_between: says what was sent again; None = nothing ever is.
     """
 
-    def __init__(self, trace: Trace, services: Iterable[str], bin_s: float, idle_s: float = 0.0) -> None:
+    def __init__(
+        self,
+        trace: Trace,
+        services: Iterable[str],
+        bin_s: float,
+        idle_s: float = 0.0,
+        resent_between: ResentBetween | None = None,
+    ) -> None:
         self.bin_s = bin_s
+        self._resent_between = resent_between
         self.first_bin = -math.floor(idle_s / bin_s + 1e-9)
         self._counts: dict[str, NDArray[np.unsignedinteger]] = {}  # as narrow as they may be: months have many seconds
         for label in services:
             arrivals_s = trace.arrival_s[trace.service == SERVICE_LABELS.index(label)]
-            counts = np.bincount(np.floor(arrivals_s / bin_s + 1e-9).astype(np.int64))
+            counts = np.bincount(self._bins_of(arrivals_s))
             self._counts[label] = counts.astype(np.min_scalar_type(counts.max(initial=0)))
 
     def complete_bins(self, now_s: float) -> int:
@@ -62,13 +77,36 @@ class ArrivalCounts:
         return math.floor(now_s / self.bin_s + 1e-9)
 
     def bins(self, service: str, first: int, end: int) -> NDArray[np.float64]:
-        """The counts of bins first..end-1, f64[end - first]; before the trace and after its last arrival they are 0."""
+        """The counts of complete bins first..end-1, f64[end - first]; 0 before the trace and after what came last."""
         bins = np.zeros(end - first)
         known = self._counts[service][max(first, 0) : max(end, 0)]
         offset = max(-first, 0)
         bins[offset : offset + len(known)] = known
+        if self._resent_between is not None:
+            # a bin more on either side: which bin an instant at an edge belongs to is said in one place
+            services, at_s = self._resent_between((first - 1) * self.bin_s, (end + 1) * self.bin_s)
+            places = self._bins_of(at_s[services == SERVICE_LABELS.index(service)]) - first
+            bins += np.bincount(places[(places >= 0) & (places < end - first)], minlength=end - first)
         bins.flags.writeable = False
         return bins
+
+    def _bins_of(self, at_s: NDArray[np.float64]) -> NDArray[np.int64]:
+        """The bin of each instant, i64[n]."""
+        return np.floor(at_s / self.bin_s + 1e-9).astype(np.int64)
+
+
+def what_is_resent(fleet: Fleet) -> ResentBetween | None:
+    """What the clients of a fleet send again, up to its now; None = each sends once and waits."""
+    clients, requests = fleet.compiled[0].clients, fleet.requests
+    if clients is None:
+        return None
+
+    def resent_between(start_s: float, end_s: float) -> tuple[NDArray[np.int8], NDArray[np.float64]]:
+        resent_s = clients.resent_s[: clients.resent_count[0]]
+        first, end = np.searchsorted(resent_s, (start_s, end_s))
+        return requests.service[clients.resent[first:end]], resent_s[first:end]
+
+    return resent_between
 
 
 class ForecastFeed:
@@ -103,10 +141,16 @@ class ForecastFeed:
 class SnapshotMaker:
     """Makes the policy's snapshots of a fleet, from what has been reported by then."""
 
-    def __init__(self, trace: Trace, config: FleetConfig, forecasts: ForecastFeed | None) -> None:
+    def __init__(
+        self,
+        trace: Trace,
+        config: FleetConfig,
+        forecasts: ForecastFeed | None,
+        resent_between: ResentBetween | None = None,
+    ) -> None:
         self._config = config
         self._services = [label for label in SERVICE_LABELS if label in config.services]
-        self._counts = ArrivalCounts(trace, self._services, config.arrivals_bin_s, config.idle_s)
+        self._counts = ArrivalCounts(trace, self._services, config.arrivals_bin_s, config.idle_s, resent_between)
         self._forecasts = forecasts
 
     def snapshot(self, fleet: Fleet, target_replicas: int) -> ClusterSnapshot:
