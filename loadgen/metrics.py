@@ -56,6 +56,8 @@ class ServiceSummary:
         failure_fraction: share of the offered requests that did not end ok; None = none were offered.
         by_status: requests per status, every status named.
         by_cause: requests per cause, those that occurred.
+        attempts: times that they were sent, all together; one that was never sent counts none.
+        retried: requests that were sent more than once.
         by_phase: failed requests per phase in which they were, those that occurred; of the others it is not known.
         ttft, tpot, e2e: over the requests that ended ok.
         gap_per_chunk: between chunks of text, over the requests that ended ok and whose chunks' instants were kept.
@@ -73,6 +75,8 @@ class ServiceSummary:
     failure_fraction: float | None
     by_status: Mapping[str, int]
     by_cause: Mapping[str, int]
+    attempts: int
+    retried: int
     by_phase: Mapping[str, int]
     ttft: LatencySummary
     tpot: LatencySummary
@@ -194,6 +198,8 @@ def _summarise(
         failure_fraction=_ratio(failures, offered),
         by_status={status.value: int((part["status"] == status.value).sum()) for status in Status},
         by_cause={cause.value: count for cause in Cause if (count := int(is_value(part, "cause", cause.value).sum()))},
+        attempts=int(part["attempts"].sum()),
+        retried=int((part["attempts"] > 1).sum()),
         by_phase=_counts_by_phase(part),
         ttft=_summary(latencies.ttft_s[is_ok]),
         tpot=_summary(latencies.tpot_s[is_ok]),

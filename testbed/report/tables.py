@@ -121,6 +121,7 @@ def service_table(facts: RunFacts) -> tuple[tuple[str, ...], list[Row]]:
     rows = [
         Row("Requests", kind="group"),
         row("Offered", lambda figures: f"{figures['offered']:,}"),
+        *_attempt_rows(columns),
         row("Ok", lambda figures: f"{figures['ok']:,}"),
         row("Failed", lambda figures: f"{figures['offered'] - figures['ok']:,}"),
         *(_cause_row(cause, columns) for cause in causes),
@@ -198,6 +199,16 @@ def _phases(part: pd.DataFrame) -> tuple[tuple[str, str], ...]:
     known = [(str(phase).replace("_", " "), f"{count:,}") for phase, count in counts.items() if count]
     unknown = len(part) - int(counts.sum())
     return (*known, *([(NOT_KNOWN, f"{unknown:,}")] if known and unknown else []))
+
+
+def _attempt_rows(columns: list[tuple[str, dict[str, Any]]]) -> list[Row]:
+    """How many requests were sent more than once, and how often all of them were; nothing where none was."""
+    if not columns[-1][1].get("retried"):
+        return []
+    return [
+        Row(label, tuple(f"{figures[key]:,}" for _, figures in columns), "sub")
+        for label, key in (("sent more than once", "retried"), ("attempts", "attempts"))
+    ]
 
 
 def _phase_rows(columns: list[tuple[str, dict[str, Any]]]) -> list[Row]:

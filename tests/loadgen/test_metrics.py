@@ -75,6 +75,13 @@ def test_failures_are_counted_by_phase_where_it_is_known() -> None:
     assert summarise_records(old, SLOS).total.by_phase == {}
 
 
+def test_attempts_are_counted_by_service_and_a_request_that_was_never_sent_has_none() -> None:
+    never = failed(Cause.CLIENT_LOST, Status.CANCELLED, attempts=0)
+    summary = summarise_records(table(A | {"attempts": 3}, B, C | {"attempts": 2}, D | {"attempts": 4}, never), SLOS)
+    assert (summary.total.attempts, summary.total.retried) == (3 + 1 + 2 + 4 + 0, 3)
+    assert (summary.services["api"].attempts, summary.services["api"].retried) == (4, 1)
+
+
 def test_latencies_by_hand() -> None:
     total = summarise_records(RUN, SLOS).total
     assert total.ttft.mean_s == pytest.approx((1 + 2 + 0.5) / 3)

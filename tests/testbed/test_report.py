@@ -161,6 +161,17 @@ def test_a_run_that_knows_no_phase_shows_none(results: Results) -> None:
     assert "Failed in phase" not in [row.label for row in service_table(gather_facts(results))[1]]
 
 
+def test_attempts_are_shown_where_a_request_was_sent_more_than_once(
+    results: Results, tmp_path: Path, story: Any, write_run: Any
+) -> None:
+    assert "attempts" not in [row.label for row in service_table(gather_facts(results))[1]]
+    records = [record | {"attempts": 3 if place % 10 == 0 else 1} for place, record in enumerate(story.records)]
+    again = conclude_run(write_run(tmp_path / "run", dataclasses.replace(story, records=records)))
+    retried = -(-len(records) // 10)
+    cells = {row.label: row.cells[-1] for row in service_table(gather_facts(again))[1] if row.kind == "sub"}
+    assert (cells["sent more than once"], cells["attempts"]) == (f"{retried:,}", f"{len(records) + 2 * retried:,}")
+
+
 def test_text_of_the_data_is_escaped_everywhere(results: Results, tmp_path: Path) -> None:
     nasty = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
     records = results.records.assign(error=results.records["error"].where(results.records["error"].isna(), nasty))
