@@ -8,17 +8,19 @@ import asyncio
 import json
 import logging
 import os
-from collections.abc import AsyncGenerator
+import time
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from loadgen.errors import InputError
-from loadgen.records import Cause
+from loadgen.records import Cause, Phase
 from serve_app.config import AppConfig, VllmEngine
 from serve_app.deployment_options import engine_deployment_options
 from serve_app.engines.protocol import EngineCall
+from serve_app.engines.vllm_phase import LastStep, client_request_id
 from serve_app.openai_api import accepted_item, error_json
 from serve_app.telemetry import EngineLoad, EngineReporter
 
@@ -113,9 +115,14 @@ class LocalModel(CallbackBase):  # type: ignore[misc]
 
 
 class StepMeter(StatLoggerBase):  # type: ignore[misc]
-    """Keeps what vLLM says of itself after each step, as one of its stat loggers, in the replica's process."""
+    """Keeps what vLLM says of itself after each step, as one of its stat loggers, in the replica's process.
 
-    def __init__(self) -> None:
+    `states` are vLLM's requests by its own ids, in order of arrival.
+    """
+
+    def __init__(self, states: Mapping[str, Any]) -> None:
+        self._states = states
+        self._last_step = LastStep()
         self._load = EngineLoad(0, 0, 0.0, 0, looked_up_tokens_total=0, found_tokens_total=0)
 
     def record(
@@ -142,6 +149,14 @@ class StepMeter(StatLoggerBase):  # type: ignore[misc]
             looked_up_tokens_total=(last.looked_up_tokens_total or 0) + looked_up,
             found_tokens_total=(last.found_tokens_total or 0) + found,
         )
+        self._last_step.ended(time.time(), self._load.running, self._load.waiting, self._states.values())
+
+    def cut_off(self, request: str) -> tuple[str, Phase] | None:
+        """The id, as the client sent it, and the phase of a request that is about to be aborted; None = not known."""
+        if request not in self._states:
+            return None
+        phase = self._last_step.phase(request, self._states)
+        return None if phase is None else (client_request_id(self._states[request].external_req_id), phase)
 
     def read_load(self) -> EngineLoad:
         """The state after the last step."""
@@ -159,13 +174,23 @@ class VllmReplica(LLMServer):  # type: ignore[misc]
         await super().__init__(llm_config)
         context = serve.get_replica_context()
         self._replica_id = context.replica_id.unique_id
-        self._meter = StepMeter()
+        client = self.engine._engine_client
+        self._meter = StepMeter(client.output_processor.request_states)
         await self._warm_up(llm_config.model_id)
         # vLLM takes further stat loggers at construction only, and there Ray passes its own.
-        self.engine._engine_client.logger_manager.stat_loggers.append(self._meter)
+        client.logger_manager.stat_loggers.append(self._meter)
         self._watch = asyncio.create_task(self._watch_engine())
         self._reporter = EngineReporter(context.app_name, self._replica_id, metrics_interval_s, self._meter.read_load)
         self._reporter.start()
+        self._abort, client.abort = client.abort, self._note_and_abort
+
+    async def _note_and_abort(self, request_id: str | Iterable[str], internal: bool = False) -> None:
+        """Stand in for vLLM's own `abort`, with which it forgets a request that a client or the ingress gave up."""
+        requests = (request_id,) if isinstance(request_id, str) else tuple(request_id)
+        for cut_off in map(self._meter.cut_off, requests):
+            if cut_off is not None:
+                self._reporter.note_cut_off(*cut_off)
+        await self._abort(requests, internal)
 
     async def _warm_up(self, model_id: str) -> None:
         """Make two tokens: what vLLM compiles at its first request (18 s on a CPU) belongs to the cold start."""
