@@ -12,6 +12,7 @@ from autoscaler.simulator.client_state import ClientArrays
 from autoscaler.simulator.compiled import compiled, compiled_inner
 from autoscaler.simulator.engine_kernel import add_request, remove_request
 from autoscaler.simulator.fleet_state import READY, Fate, FleetArrays, Rules
+from autoscaler.simulator.next_events import earliest_row
 from autoscaler.simulator.replica_kernel import begin_steps, count_time, end_request, engine_of, replica_event, settle
 from autoscaler.simulator.request_phase import phase_in_engine
 from autoscaler.simulator.routing_kernel import anyone_has_room, choose_row, settle_blocks
@@ -190,10 +191,7 @@ def run_until(fleet: FleetArrays, requests: NDArray[np.void], rules: Rules, unti
     """Let everything happen that is due up to and including `until_s`."""
     clock = fleet.clock[0]
     while True:
-        row, row_s = len(fleet.next_s), np.inf
-        for candidate in range(len(fleet.next_s)):
-            if fleet.next_s[candidate] < row_s:
-                row, row_s = candidate, fleet.next_s[candidate]
+        row_s = fleet.next_s[1]
         if clock.dispatch_due and row_s > clock.now_s:
             dispatch(fleet, requests, rules, clock.now_s)
             continue
@@ -205,6 +203,7 @@ def run_until(fleet: FleetArrays, requests: NDArray[np.void], rules: Rules, unti
             return
         clock.now_s = next_s
         if row_s == next_s:
+            row = earliest_row(fleet.next_s)
             replica_event(fleet, requests, row, rules, next_s)
             if rules.router.least_free_blocks > 0 and fleet.states[row].step_preempted > 0:
                 clock.dispatch_due = 1  # blocks are free again although nothing ended

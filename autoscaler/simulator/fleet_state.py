@@ -11,6 +11,7 @@ from autoscaler.simulator.client_state import ClientArrays
 from autoscaler.simulator.compiled import record_type
 from autoscaler.simulator.cost_model import StepCosts
 from autoscaler.simulator.engine_state import EngineLimits, EngineState, Slot
+from autoscaler.simulator.next_events import no_events, with_more_rows
 from autoscaler.simulator.prefix_cache import KvBlock, PromptTexts, hash_table_places
 from autoscaler.simulator.router_state import SESSION, RouterRules
 
@@ -165,7 +166,7 @@ class FleetArrays(NamedTuple):
     """R rows of replicas with S slots each.
 
     Attributes:
-        next_s: f64[R], when something happens in a row next.
+        next_s: when something happens in each row next, as a tree; see `next_events`.
         of_service: i64[n], the requests of each service one after the other (`ServiceQueue.first`).
         states, slots, running_slots, ...: the engines, one row each; see `engine_state`.
         caches: their prefix caches; None = they have none.
@@ -220,7 +221,7 @@ def empty_fleet(
     return FleetArrays(
         clock=clock,
         replicas=np.zeros(rows, REPLICA),
-        next_s=np.full(rows, np.inf),
+        next_s=no_events(rows),
         services=services,
         of_service=of_service,
         states=np.zeros(rows, ENGINE),
@@ -254,8 +255,9 @@ def with_rows(fleet: FleetArrays, added: int) -> FleetArrays:
     joined: dict[str, Any] = {
         name: np.concatenate([getattr(fleet, name), getattr(more, name)])
         for name in FleetArrays._fields
-        if name not in ("clock", "services", "of_service", "caches", "sessions", "engine_ranks", "clients")
+        if name not in ("clock", "next_s", "services", "of_service", "caches", "sessions", "engine_ranks", "clients")
     }
+    joined["next_s"] = with_more_rows(fleet.next_s, len(joined["replicas"]))
     if fleet.caches is not None:
         blocks, tables, by_hash = (
             np.concatenate([rows, np.zeros((added, *rows.shape[1:]), rows.dtype)]) for rows in fleet.caches[:3]

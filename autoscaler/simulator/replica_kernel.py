@@ -8,7 +8,7 @@ way, so that going step by step and jumping give equal bytes.
 import numpy as np
 from numpy.typing import NDArray
 
-from autoscaler.simulator import cost_model, engine_kernel, engine_queue, request_phase
+from autoscaler.simulator import cost_model, engine_kernel, engine_queue, next_events, request_phase
 from autoscaler.simulator.client_kernel import tries_again
 from autoscaler.simulator.compiled import allow_in_compiled_code, compiled, compiled_inner, inlined
 from autoscaler.simulator.cost_model import step_seconds
@@ -25,9 +25,10 @@ from autoscaler.simulator.fleet_state import (
     PrefixCacheArrays,
     Rules,
 )
+from autoscaler.simulator.next_events import set_event
 from autoscaler.simulator.prefix_cache import PrefixCache
 
-allow_in_compiled_code(cost_model, engine_queue, engine_kernel, request_phase)
+allow_in_compiled_code(cost_model, engine_queue, engine_kernel, next_events, request_phase)
 
 OK, REPLICA_LOST = int(Fate.OK), int(Fate.REPLICA_LOST)
 LOST_PHASE, DRAINED_PHASE = request_phase.REPLICA_LOST, request_phase.DRAINED
@@ -88,11 +89,11 @@ def set_next(fleet: FleetArrays, row: int) -> None:
     """Work out when something happens in this row next."""
     replica = fleet.replicas[row]
     if replica.state == STARTING:
-        fleet.next_s[row] = replica.ready_s
+        set_event(fleet.next_s, row, replica.ready_s)
     elif replica.state == READY or replica.state == DRAINING:
-        fleet.next_s[row] = min(replica.step_end_s, replica.drain_until_s)
+        set_event(fleet.next_s, row, min(replica.step_end_s, replica.drain_until_s))
     else:
-        fleet.next_s[row] = np.inf
+        set_event(fleet.next_s, row, np.inf)
 
 
 @compiled_inner

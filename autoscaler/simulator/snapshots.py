@@ -69,8 +69,10 @@ class ArrivalCounts:
         self._counts: dict[str, NDArray[np.unsignedinteger]] = {}  # as narrow as they may be: months have many seconds
         for label in services:
             arrivals_s = trace.arrival_s[trace.service == SERVICE_LABELS.index(label)]
-            counts = np.bincount(self._bins_of(arrivals_s))
-            self._counts[label] = counts.astype(np.min_scalar_type(counts.max(initial=0)))
+            bins, arrivals = np.unique(self._bins_of(arrivals_s), return_counts=True)
+            counts = np.zeros(bins.max(initial=-1) + 1, np.min_scalar_type(arrivals.max(initial=0)))
+            counts[bins] = arrivals
+            self._counts[label] = counts
 
     def complete_bins(self, now_s: float) -> int:
         """How many bins have ended by now."""
