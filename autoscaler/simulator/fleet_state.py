@@ -140,8 +140,8 @@ REQUEST = np.dtype(
         ("output_tokens", np.int32),
         ("received_tokens", np.int32),
         ("replica", np.int32),  # number of the replica that served it, -1 = none
-        ("row", np.int64),
-        ("slot", np.int64),
+        ("row", np.int32),
+        ("slot", np.int32),
         ("service", np.int8),
         ("fate", np.int8),
         ("phase", np.int8),  # where it was in the engine that did not finish it, by number of `request_phase.PHASES`
