@@ -66,9 +66,9 @@ class FailedRequest:
 def phase_of(request: FailedRequest) -> Phase | None:
     """The phase in which a request failed; None = not known.
 
-    Who knows best is asked first: the client of its own lag, then the server, in its answer or by its engine's report.
-    Without a word of it, a request whose answer had begun was in its decode (from outside, that cannot be told from
-    waiting after a preemption), and of any other it is not known where it was.
+    Who knows best is asked first: the client of its own lag, then the engine, then the router, which may not have heard
+    yet that a replica has the request. Without a word of any of them, a request whose answer had begun was in its
+    decode (from outside, that cannot be told from waiting after a preemption), and where any other was is not known.
     """
     if _is_lag(request):
         return Phase.CLIENT_LAG
@@ -76,7 +76,7 @@ def phase_of(request: FailedRequest) -> Phase | None:
         return Phase.COLD_START
     if request.cause is Cause.REPLICA_LOST:
         return Phase.DRAINED if request.was_draining else Phase.REPLICA_LOST
-    return request.named or request.cut_off or (Phase.DECODE if request.is_begun else None)
+    return request.cut_off or request.named or (Phase.DECODE if request.is_begun else None)
 
 
 def _is_lag(request: FailedRequest) -> bool:

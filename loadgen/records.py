@@ -46,8 +46,8 @@ class Phase(StrEnum):
     """In which part of its life a request failed (`loadgen.failure_phase`), or what ended it there."""
 
     CLIENT_LAG = "client_lag"  # with the load generator, which sent it too late or not at all
-    ROUTER_QUEUE = "router_queue"  # before any replica had it, although replicas were ready
-    COLD_START = "cold_start"  # before any replica had it, as none was ready
+    ROUTER_QUEUE = "router_queue"  # before any replica had taken it, although some were ready
+    COLD_START = "cold_start"  # before any replica had taken it, as none was ready
     ENGINE_QUEUE = "engine_queue"  # waiting in an engine, never begun
     PREFILL = "prefill"  # its prompt was being computed, also anew after a preemption
     DECODE = "decode"  # its answer was being made

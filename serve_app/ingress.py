@@ -23,7 +23,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from loadgen.records import Cause
+from loadgen.records import Cause, Phase
 from serve_app import ready_replicas
 from serve_app.config import AppConfig
 from serve_app.dispatcher import Dispatcher, Slot, deadline_error
@@ -172,15 +172,17 @@ class EngineAnswer:
         Raises:
             ApiError: the engine refused it (its status), the deadline passed (504), the replica was lost (502).
         """
+        phase: Phase | None = Phase.ROUTER_QUEUE  # as long as no replica has taken it
         try:
             async with asyncio.timeout(max(self._call.deadline_epoch_s - time.time(), 0.0)):
                 self._items = self._engine.remote(self._call)
                 accepted = json.loads(await anext(self._items))
+                phase = None  # the engine reports where it was
                 self._dispatcher.move(self._slot, accepted["replica_id"])
                 first: str = await anext(self._items)
         except TimeoutError:
             raise deadline_error(
-                "the replica gave no answer before the request's deadline", Cause.DEADLINE_IN_ENGINE
+                "the replica gave no answer before the request's deadline", Cause.DEADLINE_IN_ENGINE, phase
             ) from None
         except Exception as error:
             raise engine_error(error) from error

@@ -26,6 +26,10 @@ STORIES = {
         failed(Cause.DEADLINE_IN_ENGINE, is_begun=True, cut_off=Phase.PREEMPTION),
         Phase.PREEMPTION,
     ),
+    "the engine knows better than the router": (
+        failed(Cause.DEADLINE_IN_ENGINE, named=Phase.ROUTER_QUEUE, cut_off=Phase.ENGINE_QUEUE),
+        Phase.ENGINE_QUEUE,
+    ),
     "its replica died": (failed(Cause.REPLICA_LOST, is_begun=True), Phase.REPLICA_LOST),
     "its replica was draining": (failed(Cause.REPLICA_LOST, is_begun=True, was_draining=True), Phase.DRAINED),
     "a deadline on a draining replica": (
