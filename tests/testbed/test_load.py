@@ -130,6 +130,61 @@ def test_users_send_for_a_while_and_only_what_they_came_to_counts(server: MockSe
     assert results.summary["requests"]["duration_s"] == 1.5  # type: ignore[index]
 
 
+@pytest.mark.ray
+def test_the_knee_of_a_server_that_is_slow_beyond_a_rate_is_found_and_written_down(
+    server: MockServer, tmp_path: Path
+) -> None:
+    arrived_s: list[float] = []
+
+    def script(ask: Ask) -> Script:
+        arrived_s.append(ask.arrived_s)
+        busy = sum(ask.arrived_s - instant_s < 0.5 for instant_s in arrived_s) > 12  # of the last half second
+        return MockServer.stream(ttft_s=1.0 if busy else 0.0)(ask)
+
+    server.script_for = script
+    out = tmp_path / "out"
+    sending = ("--find-knee", "--knee-from", "8", "--knee-step-s", "2", "--ttft-s", "0.5", "--no-self-test")
+    code, stdout, stderr = load(
+        DEMO, "--url", server.url, "--model", "m", *sending, "--max-output-tokens", "2", "-o", out
+    )
+    assert (code, stderr) == (0, "")
+    knee = json.loads((out / "knee.json").read_text())
+    assert knee["sentence"] in stdout
+    assert {step["folder"] for step in knee["steps"]} == {path.name for path in out.glob("step-*")}
+    for step in knee["steps"]:
+        summary = json.loads((out / step["folder"] / "summary.json").read_text())
+        assert step["attainment_fraction"] == summary["requests"]["total"]["attainment_fraction"]
+        assert summary["warm_up"]["until_s"] == 0.4
+        config = yaml.safe_load((out / step["folder"] / "config.yaml").read_text())
+        assert config["workload"]["ramp"]["from_per_s"] == step["rate_per_s"]
+    kept = [step["rate_per_s"] for step in knee["steps"] if not step["invalid"] and step["attainment_fraction"] >= 0.9]
+    assert knee["rate_per_s"] in kept
+
+
+@pytest.mark.ray
+def test_a_warm_up_lasts_until_the_servers_caches_are_in_use(server: MockServer, tmp_path: Path) -> None:
+    models = server.models
+
+    def pages(ask: Ask) -> Script:
+        if ask.path != "/metrics":
+            return models(ask)
+        is_warm = bool(server.asked()) and ask.arrived_s > server.asked()[0].arrived_s + 2.0
+        page = f'vllm:kv_cache_usage_perc{{engine="0"}} {0.35 if is_warm else 0.1}\n'
+        return Script([(0.0, page.encode())], headers={"content-type": "text/plain"})
+
+    server.models = pages
+    out = tmp_path / "out"
+    sending = ("--ramp", "20:20:6", "--warm-up-kv", "--no-self-test", "--max-output-tokens", "1")
+    code, stdout, stderr = load(DEMO, "--url", server.url, "--model", "m", *sending, "-o", out)
+    assert (code, stderr) == (0, "")
+    results = read_results(out)
+    until_s = results.environment["warm_up_until_s"]
+    assert until_s >= 1.5  # rounded to seconds
+    counted = results.summary["requests"]["total"]["offered"]  # type: ignore[index]
+    assert counted == int((results.records["scheduled_s"] >= until_s).sum()) < len(results.records)
+    assert f"the first {until_s:g} s are a warm-up" in stdout
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
