@@ -11,6 +11,8 @@ import pytest
 import ray
 from live_serve import Answer, LiveServe, eventually
 
+from loadgen.records import Phase
+from serve_app.traffic import CutOff
 from serve_app.traffic_monitor import find_monitor
 
 pytestmark = pytest.mark.ray
@@ -25,6 +27,12 @@ def front(live: LiveServe) -> LiveServe:
     """One replica with four slots and a queue of six."""
     live.deploy(APP, live.args())
     return live
+
+
+def phase(answer: Answer) -> str | None:
+    """The phase in an error answer."""
+    found: str | None = json.loads(answer.body)["error"].get("phase")
+    return found
 
 
 def cause(answer: Answer) -> str | None:
@@ -149,19 +157,21 @@ async def test_interactive_requests_pass_batch_requests_that_came_before(front: 
 
 
 async def test_a_deadline_in_the_queue_and_one_in_the_engine_are_told_apart(front: LiveServe) -> None:
-    """504 with its cause, close to the deadline; what the engine holds is freed."""
+    """504 with its cause, close to the deadline; what the engine holds is freed, and it tells where that was."""
     await wait_until_idle()
     async with aiohttp.ClientSession() as session:
         start_s = time.monotonic()
-        slow = await front.ask(session, APP, tokens=4000, stream=False, x_deadline_s="0.8")
-        assert (slow.status, cause(slow)) == (504, "deadline_in_engine")
+        slow = await front.ask(session, APP, tokens=4000, stream=False, x_deadline_s="0.8", x_request_id="slow-1")
+        assert (slow.status, cause(slow), phase(slow)) == (504, "deadline_in_engine", None)
         assert 0.75 < slow.ended_at_s - start_s < 1.3
         await wait_until_idle()
+        samples = (await find_monitor(APP).collect.remote()).samples
+        assert CutOff("slow-1", Phase.DECODE) in [each for sample in samples for each in sample.cut_off]
         running = [asyncio.create_task(front.ask(session, APP, tokens=150)) for _ in range(SLOTS)]
         await asyncio.sleep(0.4)
         start_s = time.monotonic()
         late = await front.ask(session, APP, tokens=5, x_deadline_s="0.5")
-        assert (late.status, cause(late)) == (504, "deadline_in_queue")
+        assert (late.status, cause(late), phase(late)) == (504, "deadline_in_queue", "router_queue")
         assert 0.45 < late.ended_at_s - start_s < 0.9
         await asyncio.gather(*running)
 
@@ -223,7 +233,7 @@ async def test_without_a_ready_replica_a_request_waits_and_then_gets_a_clear_tim
     async with aiohttp.ClientSession() as session:
         start_s = time.monotonic()
         refused = await live.ask(session, "cold", tokens=3, x_deadline_s="1")
-        assert (refused.status, cause(refused)) == (504, "no_ready_replica")
+        assert (refused.status, cause(refused), phase(refused)) == (504, "no_ready_replica", "cold_start")
         assert 0.95 < refused.ended_at_s - start_s < 1.5
         waiting = asyncio.create_task(live.ask(session, "cold", tokens=3))
         await asyncio.sleep(0.3)
