@@ -46,6 +46,9 @@ def replay_arrivals(
 ) -> ReplayTimes:
     """Send each request at its time, ascending; the engine sees it at the end of the step under way.
 
+    An idle engine begins with the first request that comes, alone: others of that instant come after it, during its
+    step. What comes at the very instant at which a step ends is too late for the step that begins then.
+
     Args:
         texts: the engine has a prefix cache, and these are the requests' prompts; None = it has none.
         slowdown_at: a step that begins at this second takes so many times as long; None = as the hardware says.
@@ -56,13 +59,11 @@ def replay_arrivals(
     times = ReplayTimes(arrival_s, np.full(requests, np.nan), np.full(requests, np.nan))
     now_s, sent = 0.0, 0
     while sent < requests or engine.state.running + engine.state.waiting > 0:
-        while sent < requests and arrival_s[sent] <= now_s:
+        while sent < requests and (arrival_s[sent] < now_s or engine.state.running + engine.state.waiting == 0):
+            now_s = max(now_s, float(arrival_s[sent]))
             add_request(engine, sent, int(prompt_tokens[sent]), int(output_tokens[sent]))
             sent += 1
         duration_s = begin_step(engine, limits, costs)
-        if duration_s == 0.0:
-            now_s = float(arrival_s[sent])
-            continue
         now_s += duration_s if slowdown_at is None else duration_s * slowdown_at(now_s)
         complete_step(engine)
         _note_tokens(engine, times, now_s)
