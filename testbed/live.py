@@ -135,12 +135,13 @@ def _replay_and_watch(
             retries=settings.retries,
         )
         store_replay(folder, outcome)
+        problems = correct_length(environment, outcome, settings)
         if not outcome.is_interrupted:
+            settled_epoch_s = outcome.start_epoch_s + environment["trace"]["duration_s"] + config.settle_s
             last_reports_epoch_s = time.time() + 2 * experiment.app.control.metrics_interval_s
-            _settle(max(outcome.start_epoch_s + run_s + config.settle_s, last_reports_epoch_s), progress)
+            _settle(max(settled_epoch_s, last_reports_epoch_s), progress)
     store_phases(folder, outcome, deadlines_s, collector.server_word(outcome.run_tag))
-    problems = [collector.problem] if collector.problem else []
-    problems += correct_length(environment, outcome, settings)
+    problems += [collector.problem] if collector.problem else []
     if settings.warm_up_kv:
         environment["warm_up_until_s"], said = find_warm_up_end(read_results(folder).engine, run_s)
         problems += [said] if said else []

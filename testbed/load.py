@@ -82,8 +82,9 @@ def load_server(traffic: Path, settings: LoadSettings, out: Path, progress: Term
     ready = make_ready(settings, progress)
     folder = create_results_folder(out)
     write_config(folder, describe_config(traffic, settings))
-    peak = peak_per_s(trace.arrival_s) if settings.replay.users is None else 0.0
-    client = check_client(settings, peak, progress)
+    # How fast users send is up to the server.
+    most_per_s = peak_per_s(trace.arrival_s) if settings.replay.users is None else 0.0
+    client = check_client(settings, most_per_s, progress)
     progress.stage("starting Ray")
     with ray_cluster(needed_cpus=1):
         send_load(trace, ready, settings, folder, client, progress)
@@ -108,15 +109,15 @@ def make_ready(settings: LoadSettings, progress: TerminalProgress) -> Ready:
     return Ready(target, metrics_urls, open_prompts(settings.prompts, progress.update))
 
 
-def check_client(settings: LoadSettings, peak: float, progress: TerminalProgress) -> ClientCheck:
-    """Measure what this client can send in time, and hold the plan's peak (requests/s) against it."""
+def check_client(settings: LoadSettings, most_per_s: float, progress: TerminalProgress) -> ClientCheck:
+    """Measure what this client can send in time, and hold the most that the plan asks for against it."""
     if not settings.self_test:
         return ClientCheck({}, ())
     progress.stage("measuring this client against a null server")
-    honest = measure_honest_rate(settings.replay.actors, needed_per_s=peak)
-    warning = honest.warning(peak)
+    honest = measure_honest_rate(settings.replay.actors, needed_per_s=most_per_s)
+    warning = honest.warning(most_per_s)
     progress.say(warning or honest.sentence())
-    return ClientCheck({"client": {**honest.as_json(), "plan_peak_per_s": peak}}, (warning,) if warning else ())
+    return ClientCheck({"client": {**honest.as_json(), "plan_peak_per_s": most_per_s}}, (warning,) if warning else ())
 
 
 def send_load(

@@ -8,6 +8,7 @@ import pytest
 
 from loadgen.arrivals.gamma import GammaArrivals
 from loadgen.errors import InputError
+from loadgen.pacing import think_times_s
 from loadgen.shipped_workloads import find_workload, shipped_workloads, workload_summary
 from loadgen.strict_config import parse
 from loadgen.trace import Service, Trace
@@ -219,6 +220,19 @@ def test_a_session_stays_with_its_model_and_its_prompts_grow_by_what_was_said() 
         assert trace.prompt_tokens[rows].tolist() == [min(100 + 200 * turn, 4000) for turn in range(len(rows))]
         assert np.all(np.diff(trace.arrival_s[rows]) >= 100 * 0.05)
     assert set(trace.model) == {0, 1}
+
+
+def test_what_lies_between_two_turns_is_the_answers_time_and_think_time() -> None:
+    think_s = {"distribution": "constant", "value": 7.0}
+    trace = draw(model({**TALK, "sessions": {**TALK["sessions"], "think_s": think_s}}, {**gamma(rate_per_s=1)}))
+    assert trace.elapsed_s is not None
+    is_talk = trace.service == Service.CONVERSATION.value
+    np.testing.assert_allclose(trace.elapsed_s[is_talk], 100 * 0.05)
+    for speed in (1.0, 5.0):
+        times_s = think_times_s(trace.sped_up(speed), speed)
+        np.testing.assert_allclose(times_s[~np.isnan(times_s)], 7.0 / speed)
+        assert np.isnan(times_s).sum() == len(np.unique(trace.session))
+    assert draw(model(gamma(rate_per_s=1))).elapsed_s is None
 
 
 def test_turns_after_the_end_of_the_stream_are_left_out() -> None:
