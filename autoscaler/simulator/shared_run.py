@@ -39,6 +39,11 @@ class _Member:
         feed = forecast_feed(model.trace, fleet, model.fleet, model.forecasting)
         self.run = FleetRun(model.trace, model.policy, fleet, model.fleet, feed, record_interval_s)
 
+    @property
+    def next_s(self) -> float:
+        """When its policy is asked, its replicas report, or a fault acts next."""
+        return min(self.run.next_s, self.run.fleet.next_fault_s)
+
     def demand(self, wanted: int) -> FleetDemand:
         """What the fleet holds, where it wants so many."""
         fleet = self.run.fleet
@@ -67,9 +72,9 @@ def simulate_together(
     """Serve each model's trace with its own fleet, all within `gpu_budget` GPUs; same arguments and seeds, same tables.
 
     Whenever a policy is asked, replicas that are wanted no more go first; then `grant_replicas` says who may start how
-    many. What is wanted beyond that waits: it is looked at anew each time, also when a draining replica has gone. A
-    replica that died is replaced at the next such instant, as its GPUs are everybody's. The run ends for all when it
-    would for the last. Initial replicas are there from the start; see that they are within the budget.
+    many. What is wanted beyond that waits: it is looked at anew each time, also when a draining replica has gone, and
+    as soon as a death is noticed: the GPUs of the dead are everybody's. The run ends for all when it would for the
+    last. Initial replicas are there from the start; see that they are within the budget.
 
     Args:
         models: by name, in the order that decides between equal shares.
@@ -77,11 +82,16 @@ def simulate_together(
     """
     members = [_Member(name, model, record_interval_s) for name, model in models.items()]
     end_s, shown = math.inf, 0.0
-    while (now_s := min(member.run.next_s for member in members)) <= end_s:
+    while (now_s := min(member.next_s for member in members)) <= end_s:
+        is_struck = any(member.run.fleet.next_fault_s <= now_s for member in members)
         for member in members:
             member.run.fleet.advance(now_s)
+        if is_struck:
+            _decide_together(members, [], gpu_budget)
         due = [member for member in members if member.run.next_s == now_s]
         deciding = [member for member in due if member.run.is_deciding]
+        if not due:
+            continue
         if deciding:
             _decide_together(members, deciding, gpu_budget)
         else:

@@ -14,7 +14,8 @@ from small_engines import TOKENS_AND_SEQUENCES
 
 from autoscaler.decision_record import DecisionRecord
 from autoscaler.interface import ClusterSnapshot, Priority, ScalingDecision, ScalingLimits, ServiceClass, Slo
-from autoscaler.simulator.faults import ReplicaDeath
+from autoscaler.simulator.client_state import ClientConfig
+from autoscaler.simulator.faults import LostMetrics, NodeDeath, RandomDeaths, ReplicaDeath
 from autoscaler.simulator.fleet_config import FleetConfig
 from autoscaler.simulator.fleet_run import SimulationResult
 from autoscaler.simulator.run import simulate
@@ -105,14 +106,27 @@ def undecorated(record: DecisionRecord) -> DecisionRecord:
 def test_where_there_is_room_each_model_goes_on_as_if_it_were_alone(record_interval_s: float) -> None:
     slower = replace(FLEET, period_s=3.0, metrics_interval_s=0.7, cold_start_sigma=0.3)
 
+    struck = replace(
+        FLEET,
+        limits=ScalingLimits(0, 3),
+        faults=(ReplicaDeath(7.3), NodeDeath(12.0), RandomDeaths(15.0, start_s=5.0), LostMetrics(20.1, 27.3)),
+        failure_notice_s=2.2,
+        client=ClientConfig(timeout_s=4.0),
+        max_queued_requests=5,
+        max_ongoing_requests=3,
+    )
+
     def models() -> dict[str, SharingModel]:
         return {
             "busy": model(by_load, requests_per_s=9.0, seed=1, forecasting=FORECASTING),
+            "struck": model(by_load, requests_per_s=6.0, seed=4, fleet=struck, forecasting=FORECASTING),
             "slow": model(by_load, requests_per_s=4.0, seed=2, fleet=slower, gpus=4.0),
             "idle": model(steps((0, 1), (20, 0)), requests_per_s=0.1, seed=3),
         }
 
     together = simulate_together(models(), 1000.0, record_interval_s=record_interval_s)
+    assert any(start_s % 1.0 for _, start_s in starts(together["struck"])), "a death is noticed between two periods"
+    assert max(together["struck"].records["attempts"].to_pylist()) > 1
     for name, each in models().items():
         alone = simulate(
             each.trace,
@@ -160,8 +174,8 @@ def test_a_draining_replica_holds_its_gpu_until_it_is_gone() -> None:
 
 
 def test_a_minimum_goes_before_what_others_would_like() -> None:
-    """B lost its only replica at 10 s; A has wanted more all along, and B's is replaced all the same."""
-    fleet = replace(FLEET, limits=ScalingLimits(1, 8), faults=(ReplicaDeath(9.5),))
+    """B's only replica dies at 9.5 s, noticed 0.7 s later; A has wanted more all along, and B's is replaced."""
+    fleet = replace(FLEET, limits=ScalingLimits(1, 8), faults=(ReplicaDeath(9.5),), failure_notice_s=0.7)
     results = simulate_together(
         {
             "a": model(steps((0, 8)), requests_per_s=0.05, fleet=replace(FLEET, initial_replicas=3)),
@@ -170,7 +184,24 @@ def test_a_minimum_goes_before_what_others_would_like() -> None:
         4.0,
     )
     assert starts(results["a"]) == []
-    assert starts(results["b"]) == [("replica-1", 10.0)]
+    assert starts(results["b"]) == [("replica-1", 10.2)]
+
+
+def test_what_a_dead_replica_held_is_anybodys_as_soon_as_the_death_is_noticed() -> None:
+    """A and B share three GPUs; A has two of two, B one of eight, and the larger unmet share when one of A's dies."""
+    results = simulate_together(
+        {
+            "a": model(
+                steps((0, 2)),
+                requests_per_s=0.05,
+                fleet=replace(FLEET, initial_replicas=2, faults=(ReplicaDeath(9.5),), failure_notice_s=0.25),
+            ),
+            "b": model(steps((0, 8)), requests_per_s=0.05, seed=5),
+        },
+        3.0,
+    )
+    assert starts(results["a"]) == []
+    assert starts(results["b"]) == [("replica-1", 9.75)]
 
 
 def test_the_same_arguments_give_the_same_tables() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 
 from autoscaler.interface import Slo
 from loadgen.metrics import summarise_records
@@ -111,6 +112,29 @@ def test_the_config_of_the_folder_repeats_the_run(folder: Path, tmp_path: Path) 
     )
     for file in ("records.parquet", "decisions.jsonl", "replicas.parquet", "engine.parquet", "config.yaml"):
         assert (again / file).read_bytes() == (folder / file).read_bytes()
+
+
+def test_faults_and_impatient_clients_of_one_model_leave_the_other_alone(tmp_path: Path) -> None:
+    settings = yaml.safe_load(TWO_MODELS.read_text(encoding="utf-8"))
+    workload = str((TWO_MODELS.parent / settings["workload"]["model"]).resolve())
+    settings["workload"] |= {"model": workload, "limit_s": 200}
+    settings["models"][0] |= {
+        "faults": [{"kind": "replica_dies", "at_s": 50.5}],
+        "client": {"timeout_s": 3.0, "max_attempts": 2},
+    }
+    file = tmp_path / "struck.yaml"
+    file.write_text(yaml.safe_dump(settings), encoding="utf-8")
+    summary = read_results(
+        simulate_models(load_models_experiment(file, Overrides()), tmp_path / "run", lambda *_: None)
+    ).summary
+    assert summary is not None
+    struck, other = (summary["models"][name] for name in NAMES)
+    assert (struck["fleet"]["failed_replicas"], other["fleet"]["failed_replicas"]) == (1, 0)
+    assert struck["requests"]["total"]["retried"] > 0
+    assert other["requests"]["total"]["retried"] == 0
+    assert summary["requests"]["total"]["attempts"] == sum(
+        each["requests"]["total"]["attempts"] for each in (struck, other)
+    )
 
 
 def test_the_page_shows_each_model_and_the_budget(folder: Path, results: Results) -> None:
