@@ -1,5 +1,6 @@
 """Real vLLM on the CPU behind the ingress: one Serve for the module, from configs/serve/vllm_cpu.yaml."""
 
+import contextlib
 import json
 import os
 import signal
@@ -9,7 +10,9 @@ import time
 import urllib.error
 import urllib.request
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +20,10 @@ from typing import Any
 import pytest
 
 from loadgen.errors import InputError
+from loadgen.records import Phase
 from loadgen.strict_config import parse, read_yaml
 from serve_app.config import AppConfig
+from serve_app.traffic import CutOff
 from testbed.tiny_model import make_tiny_model, tiny_vocabulary
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(900)]
@@ -199,7 +204,7 @@ def test_a_parameter_that_vllm_refuses_is_the_clients_error(fleet: Fleet) -> Non
     assert "temperature" in json.loads(text)["error"]["message"]
 
 
-def test_a_client_that_leaves_frees_the_engine(fleet: Fleet) -> None:
+def test_a_client_that_leaves_frees_the_engine_which_tells_where_the_request_was(fleet: Fleet) -> None:
     before = fleet.reported_output_tokens()
     stream = openai_client(fleet).completions.create(
         model="tiny-llama",
@@ -207,6 +212,7 @@ def test_a_client_that_leaves_frees_the_engine(fleet: Fleet) -> None:
         max_tokens=1900,
         stream=True,
         extra_body={"ignore_eos": True},
+        extra_headers={"x-request-id": "leaves-7"},
     )
     chunks = iter(stream)
     for _ in range(10):
@@ -217,6 +223,28 @@ def test_a_client_that_leaves_frees_the_engine(fleet: Fleet) -> None:
     wait_until(lambda: fleet.samples()[-1].running == 0, 5, "vLLM has dropped the request")
     assert fleet.samples()[-1].kv_cache_fraction == 0
     assert 0 < fleet.reported_output_tokens() - before < 1900, "it was dropped, not finished"
+    assert CutOff("leaves-7", Phase.DECODE) in [each for sample in fleet.samples() for each in sample.cut_off]
+
+
+def test_requests_for_which_the_cache_has_no_room_were_in_the_engines_queue(fleet: Fleet) -> None:
+    """Of prompts of 1,800 tokens, 15 blocks each, 17 fit into the 255 blocks, and those have 240 steps to go."""
+
+    def ask(number: int) -> None:
+        prompt = " ".join((WORDS[number * 20 :] + WORDS)[:1800])
+        body = {"model": "tiny-llama", "prompt": prompt, "max_tokens": 240, "ignore_eos": True}
+        headers = {"content-type": "application/json", "x-request-id": f"many-{number}", "x-deadline-s": "1.5"}
+        request = urllib.request.Request(f"{fleet.url}/v1/completions", json.dumps(body).encode(), headers)
+        with contextlib.suppress(urllib.error.HTTPError):
+            urllib.request.urlopen(request, timeout=100).read()
+
+    with ThreadPoolExecutor(32) as pool:
+        list(pool.map(ask, range(32)))
+    wait_until(lambda: fleet.samples()[-1].running + fleet.samples()[-1].waiting == 0, 20, "vLLM has dropped them")
+    told = [each for sample in fleet.samples() for each in sample.cut_off if each.request_id.startswith("many-")]
+    assert len({each.request_id for each in told}) == len(told) > 0
+    phases = Counter(each.phase for each in told)
+    assert phases[Phase.ENGINE_QUEUE] > 0
+    assert set(phases) <= {Phase.ENGINE_QUEUE, Phase.PREFILL, Phase.DECODE}
 
 
 class Prober(threading.Thread):
