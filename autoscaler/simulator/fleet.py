@@ -258,8 +258,8 @@ class Fleet:
                     self._fail(self._rows.of_numbers(lost, self._rows.rows_in(STARTING, READY, DRAINING)))
             case DeathNoticed(number):
                 self._bury(self._rows.of_numbers({number}, self._rows.rows_in(FAILED)))
-            case MetricsChange():
-                pass  # the control loop stops here
+            case MetricsChange():  # lost from now on, or until the next report
+                self._metrics_were_lost |= holds(self._config.faults, LostMetrics, self.now_s)
 
     def _fail(self, rows: list[int]) -> None:
         """These replicas die. Of a ready one the controller learns later; the end of any other it is waiting for."""
