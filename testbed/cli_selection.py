@@ -16,3 +16,6 @@ RateFactor = Annotated[
 Speed = Annotated[float | None, typer.Option("--speed", help="Play the trace so many times faster.")]
 MaxPromptTokens = Annotated[int | None, typer.Option("--max-prompt-tokens", help="Cut longer prompts to this.")]
 MaxOutputTokens = Annotated[int | None, typer.Option("--max-output-tokens", help="Cut longer outputs to this.")]
+RatePerSecond = Annotated[
+    float | None, typer.Option("--rate", help="Scale the traffic to so many requests a second on average.")
+]

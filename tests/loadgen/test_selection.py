@@ -53,6 +53,25 @@ def test_lengths_are_capped_and_time_is_sped_up_after_the_window_is_cut() -> Non
     assert (chosen.output_tokens[0], chosen.output_tokens.max()) == (100, 110)
 
 
+def test_a_rate_is_met_on_average_whatever_the_speed() -> None:
+    whole = trace()
+    for speed in (1.0, 4.0):
+        chosen = select(whole, Selection(rate_per_s=2.5 * speed * len(whole) / whole.duration_s, speed=speed), rng())
+        expected = with_rate_factor(whole, 2.5, rng()).sped_up(speed)
+        assert chosen.arrival_s.tolist() == pytest.approx(expected.arrival_s.tolist())
+
+
+def test_a_rate_and_a_factor_contradict_each_other() -> None:
+    with pytest.raises(ValueError, match="not both"):
+        Selection(rate_per_s=2, rate_factor=2)
+    with pytest.raises(InputError, match=r"^--rate and --rate-factor: give one of them$"):
+        with_options(Selection(), {"rate_per_s": 2.0, "rate_factor": 2.0})
+    with pytest.raises(InputError, match=r"^--rate: "):
+        with_options(Selection(), {"rate_per_s": -1.0})
+    assert with_options(Selection(rate_factor=3), {"rate_per_s": 2.0}) == Selection(rate_per_s=2.0)
+    assert with_options(Selection(rate_per_s=3), {"rate_factor": 2.0}) == Selection(rate_factor=2.0)
+
+
 def test_the_rate_factor_scales_the_selected_part_in_its_own_time() -> None:
     chosen = select(trace(), Selection(limit_s=50, service="api", rate_factor=3, speed=2), rng())
     expected = with_rate_factor(trace().window(0, 50).of_service(Service.API), 3, rng()).sped_up(2)
