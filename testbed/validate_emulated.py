@@ -1,6 +1,7 @@
 """Simulated against emulated: the same trace on one replica, once on a virtual clock and once in real time."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,11 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autoscaler.interface import HardwareProfile
+from autoscaler.interface import HardwareProfile, Priority, ScalingLimits, ServiceClass, Slo
+from autoscaler.policies.static import Static
 from autoscaler.simulator.cost_model import load_hardware
 from autoscaler.simulator.engine_replay import ReplayTimes
+from autoscaler.simulator.fleet_config import FleetConfig
+from autoscaler.simulator.run import simulate
 from loadgen.formats.detect import read_trace
 from loadgen.shipped_workloads import find_workload, is_workload
+from loadgen.trace import make_trace
 from loadgen.workload import draw_trace, read_workload_model
 from serve_app.engines.paced_engine import PacedEngine
 from testbed.engine_load import OfferedLoad, send_at_times
@@ -92,14 +97,15 @@ def check_emulated(minutes: float, traffic: Path = TRAFFIC, hardware: str = HARD
     """Play so many minutes of `traffic` on the emulated engine in real time, and simulate the same.
 
     The emulated engine runs in this process, as it does in a replica, without Serve and HTTP around it; tokens are
-    reported one by one. A workload model that is shorter is drawn again and again.
+    reported one by one. What is simulated is a fleet of one replica whose router holds nothing back, so that nothing
+    but the clock differs. A workload model that is shorter is drawn again and again.
 
     Raises:
         InputError: the traffic or the hardware is wrong.
     """
     profile = load_hardware(hardware)
     name, load = _first_minutes(traffic, minutes, np.random.default_rng(seed))
-    simulated = load.replayed(profile)
+    simulated = _simulate(profile, load)
     emulated = asyncio.run(_emulate(profile, load))
     return EmulatedCheck(
         traffic=name,
@@ -111,6 +117,24 @@ def check_emulated(minutes: float, traffic: Path = TRAFFIC, hardware: str = HARD
             "e2e": _quantiles(simulated.e2e_s, emulated.e2e_s),
         },
     )
+
+
+def _simulate(profile: HardwareProfile, load: OfferedLoad) -> ReplayTimes:
+    """Serve the requests by the fleet simulator, with one replica that takes each as it comes and as long as it may."""
+    requests = len(load.arrival_s)
+    trace = make_trace(
+        "offered", load.arrival_s, load.prompt_tokens, load.output_tokens, duration_s=float(load.arrival_s[-1]) + 1.0
+    )
+    fleet = FleetConfig(
+        hardware=profile,
+        limits=ScalingLimits(1, 1),
+        initial_replicas=1,
+        cold_start_s=0.0,
+        max_ongoing_requests=requests,
+        services={"conversation": ServiceClass(Priority.INTERACTIVE, Slo(math.inf, math.inf, math.inf))},
+    )
+    records = simulate(trace, Static(replicas=1), fleet, rng=np.random.default_rng(0)).records
+    return ReplayTimes(load.arrival_s, records["first_token_s"].to_numpy(), records["finished_s"].to_numpy())
 
 
 async def _emulate(profile: HardwareProfile, load: OfferedLoad) -> ReplayTimes:

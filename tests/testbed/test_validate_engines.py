@@ -10,6 +10,8 @@ from typer.testing import CliRunner
 
 from autoscaler.simulator.cost_model import load_hardware, read_hardware, step_duration_s
 from loadgen.errors import InputError
+from loadgen.trace import make_trace
+from loadgen.trace_file import save_trace
 from testbed.cli import app
 from testbed.engine_load import OfferedLoad
 from testbed.latency_errors import Repeat, VllmCheck
@@ -91,6 +93,18 @@ def test_the_emulated_engine_answers_every_request_of_the_trace() -> None:
     for row in check.quantiles.values():
         assert list(row) == ["0.1", "0.5", "0.9", "0.99"]
         assert all(np.isfinite(one.emulated_s) and one.emulated_s > 0 for one in row.values())
+
+
+def test_the_emulated_engine_is_held_against_a_fleet_whose_router_holds_nothing_back(tmp_path: Path) -> None:
+    """The predicted side is what the engine alone would do, however many requests come at once."""
+    arrival_s = np.concatenate([np.zeros(150), np.linspace(0.1, 2.9, 20)])
+    prompts, outputs = np.full(170, 40), np.arange(170) % 4 + 1
+    save_trace(make_trace("crowd", arrival_s, prompts, outputs, duration_s=3.0), tmp_path / "crowd.parquet")
+    check = check_emulated(minutes=0.05, traffic=tmp_path / "crowd.parquet")
+    alone = OfferedLoad(arrival_s, prompts, outputs).replayed(load_hardware(check.hardware))
+    for level in ("0.1", "0.5", "0.9", "0.99"):
+        assert check.quantiles["ttft"][level].simulated_s == pytest.approx(np.quantile(alone.ttft_s, float(level)))
+        assert check.quantiles["e2e"][level].simulated_s == pytest.approx(np.quantile(alone.e2e_s, float(level)))
 
 
 @pytest.mark.parametrize(
