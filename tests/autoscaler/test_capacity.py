@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from small_fleets import ONE_AT_A_TIME
 
 from autoscaler.capacity import Binding, Capacity, replica_capacity
 from autoscaler.interface import HardwareProfile, Slo
@@ -21,19 +22,8 @@ NO_LIMIT = Slo(ttft_s=1e6, tpot_s=1e6, deadline_s=1e6)
 Lengths = NDArray[np.int64]
 
 # A step takes 10 ms, whatever is in it, and a prefill nothing more: rates that can be worked out in the head.
-TEN_MS = HardwareProfile(
-    name="ten-ms",
-    source="made up",
-    fixed_s=0.01,
-    memory_s=0.0,
-    memory_token_s=0.0,
-    token_s=0.0,
-    sequence_s=0.0,
-    kv_token_s=0.0,
-    prefill_context_s=0.0,
-    mixed_sequence_s=0.0,
-    mixed_kv_token_s=0.0,
-    host_s=0.0,
+TEN_MS = replace(
+    ONE_AT_A_TIME,
     kv_cache_tokens=100_000,
     block_tokens=16,
     max_sequences=256,

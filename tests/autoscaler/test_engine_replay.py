@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_fleets import config, fleet_of, trace
+from small_fleets import ONE_AT_A_TIME, config, fleet_of, trace
 
 from autoscaler.interface import HardwareProfile, ScalingLimits
 from autoscaler.simulator.engine import EngineStepper
@@ -53,8 +53,7 @@ def test_an_idle_engine_begins_with_the_first_of_those_that_come_at_once() -> No
 
 
 def test_what_comes_as_a_step_ends_is_too_late_for_the_one_that_begins_then() -> None:
-    others = ("token_s", "sequence_s", "kv_token_s", "mixed_sequence_s", "mixed_kv_token_s", "host_s")
-    half_seconds = replace(HARDWARE, fixed_s=0.5, **dict.fromkeys(others, 0.0))
+    half_seconds = replace(ONE_AT_A_TIME, fixed_s=0.5, max_sequences=4)
     arrival_s, prompts, outputs = np.array([0.0, 0.5]), np.array([9, 9]), np.array([4, 1])
     times = replay_arrivals(half_seconds, arrival_s, prompts, outputs)
     fleet = fleet_of(trace(arrival_s, prompts, outputs), config(hardware=half_seconds))
