@@ -8,6 +8,7 @@ from functools import partial
 
 from loadgen.client import Exchange, StreamClient
 from loadgen.plan import PlannedRequest
+from loadgen.precise_timer import Timer, open_timer
 from loadgen.records import Cause, RequestRecord, Status
 from loadgen.run_clock import RunClock
 from loadgen.schedule import Schedule
@@ -41,7 +42,7 @@ class Dispatcher:
         self._on_record = on_record
         self._open: set[Exchange] = set()
         self._to_read: deque[Exchange] = deque()
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: Timer | None = None
         self._armed_s: float | None = None
         self._is_reading = False
         self._is_stopped = False
@@ -51,8 +52,12 @@ class Dispatcher:
     async def run(self) -> None:
         """Send everything; return once each request has its record."""
         self._loop = asyncio.get_running_loop()
-        self._send_due()
-        await self._over.wait()
+        self._timer = open_timer(self._loop, self._clock, self._send_due)
+        try:
+            self._send_due()
+            await self._over.wait()
+        finally:
+            self._timer.close()
         if self._error is not None:
             raise self._error
 
@@ -71,9 +76,6 @@ class Dispatcher:
         self._end_if_over()
 
     def _send_due(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
         now_s = self._clock.now_s()
         try:
             while not self._is_stopped and (due_s := self._schedule.due_s) is not None:
@@ -93,11 +95,9 @@ class Dispatcher:
         self._on_sent(request, exchange.sent_s)
 
     def _wake_at(self, due_s: float) -> None:
+        assert self._timer is not None, "run() is under way"
         self._armed_s = due_s
-        # uvloop's timers go by whole milliseconds of the monotonic clock: round so that none fires early.
-        now_ms = math.floor(self._clock.monotonic_s() * 1e3)
-        wait_ms = math.ceil((self._clock.start_monotonic_s + due_s) * 1e3) - now_ms
-        self._timer = self._loop.call_later(wait_ms / 1e3, self._send_due)
+        self._timer.set(self._clock.start_monotonic_s + due_s)
 
     def _ended(self, exchange: Exchange) -> None:
         self._open.discard(exchange)
