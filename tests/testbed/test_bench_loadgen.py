@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from testbed.bench_loadgen import FLOOR, OURS, LoadgenBenchmark, RateFigures, bench_loadgen
-from testbed.bench_peers import PeerRun
+from testbed.bench_peers import PeerRun, installed_peers, run_peer
 
 FIGURES = RateFigures(
     client=OURS,
@@ -81,3 +81,14 @@ def test_what_a_peer_takes_to_start_is_not_counted_as_the_cost_of_a_request(
 
 def replace_size(run: PeerRun, size: int) -> PeerRun:
     return PeerRun(run.arrived_s[:size], run.cpu_s)
+
+
+@pytest.mark.parametrize("peer", ["aiperf"])
+def test_a_peer_that_is_installed_replays_the_whole_plan(peer: str) -> None:
+    if peer not in installed_peers():
+        pytest.skip(f"{peer} is not installed")
+    planned_s = np.arange(40) * 0.05
+    found = run_peer(peer, planned_s.tolist())
+    assert not np.isnan(found.arrived_s).any()
+    assert found.cpu_s > 0
+    assert np.percentile(np.abs(found.arrived_s - planned_s), 50) < 1.0
