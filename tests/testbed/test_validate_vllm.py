@@ -22,17 +22,15 @@ def check() -> VllmCheck:
     return check_vllm(repeats=3, round_s=18.0, held_out_s=25.0)
 
 
-# The p90 of TPOT is what few requests, with one or two gaps beside a long prompt, make of it: the engine repeats it to
-# 26 % at best, and it was off by 16 % on a quiet machine (docs/fidelity.md: missed). It is printed, not held.
-NOT_HELD = {("tpot", "p90")}
+def assert_within_target(check: VllmCheck, errors_percent: dict[str, dict[str, float]]) -> None:
+    """Within the target of what was measured, which is known to half of what the same load differs by from run to run.
 
-
-def assert_within_target(errors_percent: dict[str, dict[str, float]]) -> None:
+    The command holds the medians alone against the target (docs/fidelity.md).
+    """
     for name, errors in errors_percent.items():
         for of, target in TARGET_PERCENT.items():
-            if (name, of) in NOT_HELD:
-                continue
-            assert abs(errors[of]) <= target, f"{name} {of}: {errors_percent}"
+            tolerance = target + check.spread_percent[name][of] / 2
+            assert abs(errors[of]) <= tolerance, f"{name} {of}: want within {tolerance:.0f} %, got {errors_percent}"
 
 
 def test_the_limits_are_those_that_the_engine_was_started_with(check: VllmCheck) -> None:
@@ -55,13 +53,13 @@ def skip_where_the_machine_is_busy(check: VllmCheck) -> None:
 def test_with_the_logged_step_times_latencies_are_those_that_were_measured(check: VllmCheck) -> None:
     """What is left then is the schedule, and what lies outside the engine."""
     skip_where_the_machine_is_busy(check)
-    assert_within_target(check.logged_errors_percent)
+    assert_within_target(check, check.logged_errors_percent)
 
 
 def test_latencies_of_another_load_are_predicted_from_the_fitted_one(check: VllmCheck) -> None:
     """Mean and p90 of TTFT, TPOT and E2E, as the median over the repeats."""
     skip_where_the_machine_is_busy(check)
-    assert_within_target(check.errors_percent)
+    assert_within_target(check, check.errors_percent)
 
 
 def test_profile_measure_starts_an_engine_and_writes_its_profile(tmp_path: Path) -> None:
