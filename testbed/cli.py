@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from loadgen.errors import InputError
@@ -15,7 +14,7 @@ from testbed.cli_forecast import forecast_app
 from testbed.cli_hardware import hardware_command, validate_command
 from testbed.cli_load import load_command
 from testbed.cli_profile import profile_app
-from testbed.cli_run import OutFolder, show_run
+from testbed.cli_run import OutFolder, console, show_run
 from testbed.cli_selection import (
     LimitSeconds,
     RateFactor,
@@ -39,7 +38,6 @@ app.command("hardware")(hardware_command)
 app.command("validate")(validate_command)
 app.command("load")(load_command)
 app.command("export")(export_command)
-console = Console()
 
 ExperimentFile = Annotated[Path, typer.Argument(help="Experiment file, such as configs/experiments/quickstart.yaml.")]
 TracePath = Annotated[
