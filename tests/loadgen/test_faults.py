@@ -5,33 +5,33 @@ import gc
 import json
 import os
 import socket
-import struct
 import time
 import tracemalloc
-from collections.abc import Awaitable, Callable
-from contextlib import asynccontextmanager
-from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from loadgen.client import Exchange, StreamClient, send_request
-from loadgen.http_body import ChunkedBody
-from loadgen.http_head import BadAnswer, end_of_head, parse_head
 from loadgen.plan import PlannedRequest
 from loadgen.records import Cause, RequestRecord, Status, records_table
 from loadgen.run_clock import RunClock
 from loadgen.target import Target
+from tests.loadgen.misbehaving_server import (
+    DONE,
+    HEAD,
+    TOKEN,
+    WHOLE,
+    Behaviour,
+    chunk,
+    endlessly,
+    says,
+    serving,
+    whole_answers,
+)
 
-Behaviour = Callable[[asyncio.StreamWriter], Awaitable[None]]
 # A shared machine may hold a process up for so long.
 LATE_S = 1.0
 DEADLINE_S = 0.3
 PATIENCE_S = 0.2  # the client listens so much longer while no token has come, and so long for a body's end
-HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
-TOKEN = b'data: {"choices":[{"text":"a"}]}\n\n'
-DONE = b"data: [DONE]\n\n"
 
 
 @pytest.fixture(autouse=True)
@@ -39,84 +39,6 @@ def little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait less than a real run does, so that these tests take seconds."""
     monkeypatch.setattr("loadgen.client._PATIENCE_S", PATIENCE_S)
     monkeypatch.setattr("loadgen.client._BODY_END_S", PATIENCE_S)
-
-
-def chunk(content: bytes) -> bytes:
-    return b"%x\r\n%b\r\n" % (len(content), content)
-
-
-WHOLE = HEAD + chunk(TOKEN) + chunk(DONE) + b"0\r\n\r\n"
-
-
-def says(*pieces: bytes, then: str = "close", gap_s: float = 0.0) -> Behaviour:
-    """Write the pieces; then close the connection, reset it, or stay without a word."""
-
-    async def behave(writer: asyncio.StreamWriter) -> None:
-        for piece in pieces:
-            writer.write(piece)
-            await writer.drain()
-            await asyncio.sleep(gap_s)
-        if then == "reset":
-            await asyncio.sleep(0.05)  # or the reset would overtake what was sent
-            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            writer.transport.abort()
-        elif then == "stay":
-            await asyncio.sleep(30)
-
-    return behave
-
-
-def endlessly(head: bytes, piece: bytes) -> Behaviour:
-    """Write the piece again and again."""
-
-    async def behave(writer: asyncio.StreamWriter) -> None:
-        writer.write(head)
-        while True:
-            writer.write(piece)
-            await writer.drain()
-            await asyncio.sleep(0)
-
-    return behave
-
-
-@asynccontextmanager
-async def serving(behaviour: Behaviour) -> Any:
-    """A server on loopback that behaves so once it has read a whole request; gives its url."""
-    writers: set[asyncio.StreamWriter] = set()
-    tasks: set[asyncio.Task[Any]] = set()
-
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        writers.add(writer)
-        tasks.add(task)
-        try:
-            while head := await reader.readuntil(b"\r\n\r\n"):
-                await reader.readexactly(int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0]))
-                await behaviour(writer)
-                if behaviour in KEEPS_OPEN:
-                    continue
-                break
-        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
-            pass
-        finally:
-            writers.discard(writer)
-            tasks.discard(task)
-            writer.close()
-
-    server = await asyncio.start_server(talk, "127.0.0.1", 0, backlog=1024)
-    try:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    finally:
-        server.close()
-        for task in list(tasks):
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.sleep(0.01)
-
-
-whole_answers = says(WHOLE)
-KEEPS_OPEN = {whole_answers}
 
 
 def request_for(deadline_s: float = DEADLINE_S, scheduled_s: float = 0.0, number: int = 1) -> PlannedRequest:
@@ -160,7 +82,6 @@ QUEUE = (Status.TIMED_OUT, Cause.DEADLINE_IN_QUEUE)
 ENGINE = (Status.TIMED_OUT, Cause.DEADLINE_IN_ENGINE)
 BAD_STATUS = (Status.FAILED, Cause.BAD_STATUS)
 OK = (Status.OK, None)
-
 FAULTS: dict[str, tuple[Behaviour, tuple[Status, Cause | None]]] = {
     "closes at once": (says(), CONNECTION),
     "resets at once": (says(then="reset"), CONNECTION),
@@ -317,42 +238,3 @@ async def test_memory_stays_flat_over_many_requests_that_end_in_every_way() -> N
         tracemalloc.stop()
         assert client.open_connections <= 50
     assert after - before < 100 * 1000  # bytes: less than 100 for each request
-
-
-@given(st.binary(max_size=300), st.binary(max_size=300), st.lists(st.integers(1, 50), max_size=20))
-@settings(max_examples=300, deadline=None)
-def test_no_bytes_make_the_readers_fail_otherwise_than_they_say(head: bytes, body: bytes, cuts: list[int]) -> None:
-    try:
-        if (end := end_of_head(b"HTTP/1.1 200 OK\r\n" + head)) is not None:
-            parse_head((b"HTTP/1.1 200 OK\r\n" + head)[:end])
-    except BadAnswer:
-        pass
-    reader, at = ChunkedBody(), 0
-    try:
-        for cut in [*cuts, len(body)]:
-            if body[at : at + cut] and not reader.is_whole:
-                reader.feed(body[at : at + cut])
-            at += cut
-    except BadAnswer:
-        pass
-
-
-@given(
-    st.lists(st.binary(min_size=1, max_size=40), max_size=8),
-    st.lists(st.integers(1, 15), max_size=60),
-    st.sampled_from([b"", b"; name=value", b" "]),
-    st.sampled_from([b"", b"x-trailer: y\r\n"]),
-)
-def test_chunks_come_out_whole_however_the_network_cut_them(
-    contents: list[bytes], cuts: list[int], extension: bytes, trailer: bytes
-) -> None:
-    wire = b"".join(b"%X%b\r\n%b\r\n" % (len(content), extension, content) for content in contents)
-    wire += b"0" + extension + b"\r\n" + trailer + b"\r\n"
-    reader, at, found = ChunkedBody(), 0, b""
-    for cut in [*cuts, len(wire)]:
-        if at < len(wire):
-            assert not reader.is_whole
-            found += reader.feed(wire[at : at + cut])
-        at += cut
-    assert found == b"".join(contents)
-    assert (reader.is_whole, reader.has_excess) == (True, False)

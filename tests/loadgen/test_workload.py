@@ -1,106 +1,20 @@
 """Workload models: read strictly, drawn repeatably, true to their parameters."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from loadgen.arrivals.gamma import GammaArrivals
 from loadgen.errors import InputError
-from loadgen.pacing import think_times_s
-from loadgen.shipped_workloads import find_workload, shipped_workloads, workload_summary
+from loadgen.shipped_workloads import find_workload
 from loadgen.strict_config import parse
-from loadgen.trace import Service, Trace
-from loadgen.workload import WorkloadModel, draw_trace, expected_requests, read_workload_model
-
-WORKLOADS = Path(__file__).parents[2] / "configs" / "workloads"
-LENGTHS = {"distribution": "constant", "value": 100}
-
-
-def model(*streams: dict[str, Any], duration_s: float = 1000.0) -> WorkloadModel:
-    plain = {"service": "api", "model": "llama", "prompt_tokens": LENGTHS, "output_tokens": LENGTHS}
-    values = {"name": "test", "duration_s": duration_s, "streams": [{**plain, **stream} for stream in streams]}
-    return parse(WorkloadModel, values, "test.yaml")
-
-
-def gamma(**keys: Any) -> dict[str, Any]:
-    """A stream's arrivals."""
-    return {"arrivals": {"process": "gamma", **keys}}
+from loadgen.trace import Service
+from loadgen.workload import WorkloadModel, expected_requests, read_workload_model
+from tests.loadgen.small_workloads import LENGTHS, draw, gamma, model, rates_per_s
 
 
 def points(*pairs: tuple[float, float]) -> list[dict[str, float]]:
     return [{"at_s": at_s, "value": value} for at_s, value in pairs]
-
-
-def draw(workload: WorkloadModel, seed: int = 0) -> Trace:
-    return draw_trace(workload, np.random.default_rng(seed))
-
-
-def rates_per_s(trace: Trace, *edges_s: float) -> list[float]:
-    counts, _ = np.histogram(trace.arrival_s, edges_s)
-    return (counts / np.diff(edges_s)).tolist()
-
-
-@pytest.mark.parametrize("path", sorted(WORKLOADS.glob("*.yaml")), ids=lambda path: path.name)
-def test_every_workload_that_is_shipped_can_be_drawn(path: Path) -> None:
-    workload = read_workload_model(path)
-    trace = draw(workload)
-    assert len(trace) == pytest.approx(expected_requests(workload), rel=0.5)
-    assert trace.duration_s == workload.duration_s
-
-
-def test_the_demo_bursts_to_four_times_its_load_and_calms_down_again() -> None:
-    workload = read_workload_model(WORKLOADS / "burst_demo.yaml")
-    traces = [draw(workload, seed) for seed in range(20)]
-    chats = [trace.of_service(Service.CONVERSATION) for trace in traces]
-    before, burst, after = np.mean([rates_per_s(chat, 0, 25, 50, 90) for chat in chats], axis=0)
-    assert before == pytest.approx(2, rel=0.2)
-    assert burst == pytest.approx(8.5, rel=0.2)
-    assert after == pytest.approx(1, rel=0.2)
-    assert np.mean([chat.prompt_tokens.mean() for chat in chats]) == pytest.approx(300, rel=0.1)
-    assert np.mean([chat.output_tokens.mean() for chat in chats]) == pytest.approx(100, rel=0.1)
-    assert max(chat.output_tokens.max() for chat in chats) <= 400
-    jobs = [trace.of_service(Service.API) for trace in traces]
-    assert np.mean([len(job) for job in jobs]) == pytest.approx(30, rel=0.1)
-    assert all(np.ptp(job.arrival_s) < 15 for job in jobs)
-
-
-PAPER = sorted(path for name, path in shipped_workloads().items() if name.startswith("burstgpt_paper_"))
-
-
-@pytest.mark.parametrize("path", PAPER, ids=lambda path: path.stem)
-def test_the_papers_settings_start_calm_and_burst_five_times(path: Path) -> None:
-    workload = read_workload_model(path)
-    arrivals = workload.streams[0].arrivals
-    assert isinstance(arrivals, GammaArrivals)
-    first = arrivals.bursts[0].after_requests
-    traces = [draw(workload, seed) for seed in range(40)]
-    # A Gamma gap has the mean alpha beta and the variance alpha beta^2.
-    alpha, beta_s = {"7b_a6000": (0.25, 2), "7b_a800": (0.25, 1), "13b_a6000": (1, 5), "13b_a800": (0.5, 2)}[
-        path.stem.removeprefix("burstgpt_paper_")
-    ]
-    assert first * alpha * beta_s == 1000, "1000 s to warm up"
-    warm_s = np.mean([trace.arrival_s[first - 1] for trace in traces])
-    assert warm_s == pytest.approx(1000, abs=4 * np.sqrt(1000 * beta_s / 40))
-    for number, peak_cv in enumerate((64, 32, 16, 8, 4)):
-        peak = first + 1000 * number + 200
-        lasts_s = np.mean([trace.arrival_s[peak + 99] - trace.arrival_s[peak - 101] for trace in traces])
-        # 200 gaps of alpha = 1/CV^2, whose CV goes in a line from halfway to the peak and back.
-        due_s = 200 * beta_s / (peak_cv * (alpha**-0.5 + peak_cv) / 2)
-        assert lasts_s == pytest.approx(due_s, rel=0.02, abs=4 * np.sqrt(due_s * beta_s / 40))
-    prompts = np.concatenate([trace.prompt_tokens for trace in traces])
-    assert prompts.max() <= 1023
-    assert np.mean(prompts == 1) == pytest.approx(1 / sum(np.arange(1, 1024) ** -1.1), rel=0.02)
-
-
-def test_a_shipped_model_is_found_by_its_name_and_any_other_by_its_path() -> None:
-    assert find_workload("burst_demo") == WORKLOADS / "burst_demo.yaml"
-    assert find_workload("mine.yaml") == Path("mine.yaml")
-    assert find_workload("folder/mine") == Path("folder/mine")
-    with pytest.raises(InputError, match=r"unknown workload 'burst'; known: burst_demo, .*or give a path"):
-        find_workload("burst")
-    assert workload_summary(WORKLOADS / "burst_demo.yaml").startswith("Ninety seconds with one burst")
 
 
 def test_the_same_seed_draws_the_same_trace_and_another_seed_another() -> None:
@@ -196,61 +110,6 @@ def test_an_answer_that_is_left_to_the_engine_is_marked_with_its_limit() -> None
     assert draw(model(gamma(rate_per_s=5))).output_is_limit is None
 
 
-TALK = {
-    **gamma(rate_per_s=0.5),
-    "service": "conversation",
-    "models": {"small": 1, "large": 1},
-    "model": None,
-    "sessions": {
-        "turns": {"distribution": "geometric", "mean": 4, "max": 100},
-        "think_s": {"distribution": "lognormal", "median": 20, "sigma": 1, "max": 300},
-        "answer_s_per_token": 0.05,
-        "max_prompt_tokens": 4000,
-    },
-}
-
-
-def test_a_session_stays_with_its_model_and_its_prompts_grow_by_what_was_said() -> None:
-    trace = draw(model(TALK, duration_s=20_000))
-    assert len(trace) == pytest.approx(0.5 * 20_000 * 4, rel=0.06)
-    for number in np.unique(trace.session)[:300]:
-        rows = np.flatnonzero(trace.session == number)
-        assert len(set(trace.model[rows])) == 1
-        # Every turn adds a prompt of 100 tokens, every answer 100 more.
-        assert trace.prompt_tokens[rows].tolist() == [min(100 + 200 * turn, 4000) for turn in range(len(rows))]
-        assert np.all(np.diff(trace.arrival_s[rows]) >= 100 * 0.05)
-    assert set(trace.model) == {0, 1}
-
-
-def test_what_lies_between_two_turns_is_the_answers_time_and_think_time() -> None:
-    think_s = {"distribution": "constant", "value": 7.0}
-    trace = draw(model({**TALK, "sessions": {**TALK["sessions"], "think_s": think_s}}, {**gamma(rate_per_s=1)}))
-    assert trace.elapsed_s is not None
-    is_talk = trace.service == Service.CONVERSATION.value
-    np.testing.assert_allclose(trace.elapsed_s[is_talk], 100 * 0.05)
-    for speed in (1.0, 5.0):
-        times_s = think_times_s(trace.sped_up(speed), speed)
-        np.testing.assert_allclose(times_s[~np.isnan(times_s)], 7.0 / speed)
-        assert np.isnan(times_s).sum() == len(np.unique(trace.session))
-    assert draw(model(gamma(rate_per_s=1))).elapsed_s is None
-
-
-def test_turns_after_the_end_of_the_stream_are_left_out() -> None:
-    trace = draw(model({**TALK, "end_s": 500}))
-    assert trace.arrival_s[-1] < 500
-    assert expected_requests(model({**TALK, "end_s": 500})) == pytest.approx(0.5 * 500 * 4)
-    assert len(trace) < 900
-
-
-def test_sessions_of_two_streams_and_single_requests_are_told_apart() -> None:
-    trace = draw(model(TALK, {**TALK, "service": "api"}, {**gamma(rate_per_s=1), "model": "batch"}))
-    batch = trace.of_model("batch")
-    assert len(np.unique(batch.session)) == len(batch)
-    chats, calls = trace.of_service(Service.CONVERSATION), trace.of_service(Service.API)
-    assert not set(chats.session) & set(calls.session)
-    assert len(np.unique(chats.session)) < len(chats) / 2
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -319,5 +178,5 @@ def test_a_model_that_draws_no_request_says_so() -> None:
 
 
 def test_a_model_written_out_and_read_again_is_the_same() -> None:
-    workload = read_workload_model(WORKLOADS / "burst_demo.yaml")
+    workload = read_workload_model(find_workload("burst_demo"))
     assert parse(WorkloadModel, workload.model_dump(mode="json", exclude_none=True), "again") == workload
