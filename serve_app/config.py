@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from autoscaler.interface import Priority, ScalingLimits, ServiceClass, Slo
+from autoscaler.simulator.cost_model import read_hardware
 from autoscaler.simulator.engine_options import VLLM_DEFAULTS, AdmissionOrder, EngineOptions, Preemption
 from loadgen.errors import InputError
 from loadgen.strict_config import StrictModel, parse, read_yaml
@@ -244,6 +245,11 @@ class AppConfig(StrictModel):
                     f"got {self.forecaster.bin_s} and {self.control.arrivals_bin_s}"
                 )
         return self
+
+
+def gpus_per_replica(app: AppConfig) -> float:
+    """The GPUs that one replica holds: what Ray reserves for it, else those of the profile that it stands for."""
+    return app.fleet.gpus_per_replica or float(read_hardware(app.engine.hardware).gpus)
 
 
 class ServeAddress(StrictModel):

@@ -5,8 +5,9 @@ Instants are epoch seconds. Bin k of length bin_s is [k * bin_s, (k + 1) * bin_s
 
 import math
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, takewhile
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -99,13 +100,16 @@ class Collected:
     """Lines that came since a cursor, and the cursor for the next time.
 
     Attributes:
+        cursor: number of the next decision, and of the next sample.
         lost_lines: lines that were dropped before they were collected (the memory is bounded).
+        has_more: there are lines that did not fit in.
     """
 
     decisions: tuple[DecisionRecord, ...]
     samples: tuple[EngineSample, ...]
     cursor: tuple[int, int]
     lost_lines: int
+    has_more: bool = False
 
 
 class ArrivalCounter:
@@ -131,23 +135,23 @@ class BoundedLog(Generic[Line]):
 
     def __init__(self, capacity: int) -> None:
         self._lines: deque[Line] = deque(maxlen=capacity)
-        self._end = 0
+        self.end = 0  # number of the next line
 
     def append(self, line: Line) -> None:
         """Add a line; the oldest one is dropped when the log is full."""
         self._lines.append(line)
-        self._end += 1
+        self.end += 1
 
     def since(self, cursor: int) -> tuple[tuple[Line, ...], int, int]:
         """(lines from number `cursor` on, number of the next line, lines dropped in between).
 
         A cursor beyond the end is one of an earlier log that was lost: the reader gets this one from its start.
         """
-        if cursor > self._end:
+        if cursor > self.end:
             cursor = 0
-        first = self._end - len(self._lines)
+        first = self.end - len(self._lines)
         skip = max(cursor - first, 0)
-        return tuple(self._lines)[skip:], self._end, max(first - cursor, 0)
+        return tuple(self._lines)[skip:], self.end, max(first - cursor, 0)
 
     def __iter__(self) -> Iterator[Line]:
         return iter(self._lines)
@@ -246,11 +250,22 @@ class TrafficLog:
             forecast=dict(self._forecasts) or None,
         )
 
-    def collect(self, cursor: tuple[int, int] = (0, 0)) -> Collected:
-        """Decisions and samples since `cursor`, (0, 0) = all that are kept."""
+    def collect(self, cursor: tuple[int, int] = (0, 0), most_lines: int | None = None) -> Collected:
+        """Decisions and samples since `cursor`, (0, 0) = all that are kept.
+
+        Args:
+            most_lines: so many decisions at most, and so many samples and requests that these tell of; None = all.
+        """
         decisions, decisions_end, lost_decisions = self._decisions.since(cursor[0])
         samples, samples_end, lost_samples = self._samples.since(cursor[1])
-        return Collected(decisions, samples, (decisions_end, samples_end), lost_decisions + lost_samples)
+        taken = decisions[:most_lines], samples[: _samples_within(samples, most_lines)]
+        left = len(decisions) - len(taken[0]), len(samples) - len(taken[1])
+        next_lines = decisions_end - left[0], samples_end - left[1]
+        return Collected(*taken, next_lines, lost_decisions + lost_samples, has_more=any(left))
+
+    def latest_cursor(self) -> tuple[int, int]:
+        """From here on come the decision that was made last, and all that is new."""
+        return max(self._decisions.end - 1, 0), self._samples.end
 
     def _end_bin(self) -> int:
         """The first bin that is not complete."""
@@ -262,11 +277,9 @@ def _counts_between(counts: Mapping[int, int], first: int, end: int) -> NDArray[
     return np.array([counts.get(index, 0) for index in range(first, end)], dtype=np.float64)
 
 
-def sample_columns(samples: Iterable[EngineSample]) -> dict[str, list[object]]:
-    """Samples as columns named like the attributes of `EngineSample`."""
-    names = EngineSample.__slots__
-    columns: dict[str, list[object]] = {name: [] for name in names}
-    for sample in samples:
-        for name in names:
-            columns[name].append(getattr(sample, name))
-    return columns
+def _samples_within(samples: Sequence[EngineSample], most_lines: int | None) -> int | None:
+    """How many of the samples come to that many lines, with one for each request that was cut off; at least one."""
+    if most_lines is None:
+        return None
+    lines = accumulate(1 + len(sample.cut_off) for sample in samples)
+    return max(sum(1 for _ in takewhile(lambda total: total <= most_lines, lines)), 1)

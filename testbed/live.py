@@ -20,7 +20,7 @@ from loadgen.replay import ReplayOutcome, replay
 from loadgen.target import Target, probe
 from loadgen.trace import Trace
 from serve_app.app import build_app
-from serve_app.config import ServeAddress
+from serve_app.config import ServeAddress, gpus_per_replica
 from serve_app.engines.protocol import ENGINE_DEPLOYMENT
 from serve_app.router_settings import check_live_router
 from serve_app.serve_state import replica_states, serve_is_running
@@ -35,7 +35,6 @@ from testbed.environment import describe_environment, describe_trace
 from testbed.progress import TerminalProgress, replay_figures
 from testbed.ray_cluster import ray_cluster
 from testbed.replay_records import correct_length, make_parts_folder, store_phases, store_plan, store_replay
-from testbed.replica_hardware import gpus_per_replica
 from testbed.results import create_results_folder, read_results, write_config, write_environment
 from testbed.warm_up import find_warm_up_end
 

@@ -10,7 +10,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, mod
 from loadgen.errors import InputError
 from loadgen.strict_config import StrictModel, parse, read_yaml
 from loadgen.trace import Trace
-from serve_app.config import AppConfig, ForecasterSettings, PolicySettings
+from serve_app.config import AppConfig, ForecasterSettings, PolicySettings, gpus_per_replica
 from testbed.client_settings import ClientSettings
 from testbed.config import (
     Experiment,
@@ -24,7 +24,6 @@ from testbed.config import (
     with_traffic,
 )
 from testbed.fault_settings import FaultSettings
-from testbed.replica_hardware import gpus_per_replica
 
 ModelLabel = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 

@@ -30,11 +30,6 @@ class Chosen:
     notes: tuple[str, ...] = ()
 
 
-def gpus_per_replica(app: AppConfig) -> float:
-    """The GPUs that one replica holds: what Ray reserves for it, else those of the profile that it stands for."""
-    return app.fleet.gpus_per_replica or float(read_hardware(app.engine.hardware).gpus)
-
-
 def with_hardware(app: AppConfig, name: str) -> Chosen:
     """Put another profile in place of the file's. What the file says of one replica's rate holds no longer.
 

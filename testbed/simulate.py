@@ -13,14 +13,13 @@ from autoscaler.simulator.run import simulate
 from autoscaler.simulator.snapshots import ForecastSettings
 from loadgen.records import write_records
 from loadgen.trace import Trace
-from serve_app.config import HEALTH_CHECK_PERIOD_S, AppConfig, ForecasterSettings
+from serve_app.config import HEALTH_CHECK_PERIOD_S, AppConfig, ForecasterSettings, gpus_per_replica
 from serve_app.guarded_policy import build_policy
 from serve_app.start_settings import start_of
 from testbed.conclude import conclude_run
 from testbed.config import Experiment, as_yaml_values, load_workload, with_traffic
 from testbed.environment import describe_environment, describe_trace
 from testbed.fault_settings import fault_of
-from testbed.replica_hardware import gpus_per_replica
 from testbed.results import (
     RECORDS,
     append_decisions,

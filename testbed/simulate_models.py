@@ -13,12 +13,12 @@ from autoscaler.simulator.shared_run import SharingModel, simulate_together
 from loadgen.errors import InputError
 from loadgen.records import ENCODED_RECORD_SCHEMA, RECORD_SCHEMA, write_records
 from loadgen.trace import Trace
+from serve_app.config import gpus_per_replica
 from serve_app.guarded_policy import build_policy
 from testbed.conclude import conclude_run
 from testbed.environment import describe_environment, describe_trace
 from testbed.models_config import ModelsExperiment, as_yaml_values, load_models_traffic
 from testbed.models_results import own_name
-from testbed.replica_hardware import gpus_per_replica
 from testbed.results import (
     RECORDS,
     append_decisions,

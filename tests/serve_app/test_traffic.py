@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from autoscaler.decision_record import DecisionRecord
 from autoscaler.interface import QueueSnapshot
-from serve_app.traffic import ArrivalCounter, BoundedLog, EngineSample, IngressReport, TrafficLog, sample_columns
+from loadgen.records import Phase
+from serve_app.traffic import ArrivalCounter, BoundedLog, CutOff, EngineSample, IngressReport, TrafficLog
 
 SERVICES = ("conversation", "api")
 INGRESS = 50.0  # when the ingress started: its name
@@ -128,13 +129,6 @@ def test_a_cursor_of_a_log_that_was_lost_reads_the_new_one_from_its_start() -> N
     assert (len(collected.decisions), collected.cursor, collected.lost_lines) == (1, (1, 0), 0)
 
 
-def test_samples_become_columns() -> None:
-    """One list per attribute."""
-    columns = sample_columns([sample("a", 1.0, 3), sample("b", 2.0, 5)])
-    assert (columns["replica_id"], columns["output_tokens"]) == (["a", "b"], [3, 5])
-    assert columns["gpu_memory_fraction"] == [None, None]
-
-
 @given(st.lists(st.integers(0, 30), max_size=40), st.integers(1, 10))
 def test_a_log_gives_every_line_to_a_reader_that_comes_often_enough(bursts: list[int], capacity: int) -> None:
     """Lines that were read and lines that were lost add up to all lines, in order."""
@@ -180,3 +174,39 @@ def test_arrivals_are_conserved_from_the_counter_to_the_history(
             )
             assert requests == expected
         assert history.requests.sum() == sum(name == service for name, _ in arrivals)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 6)), max_size=60), st.integers(1, 5))
+def test_pages_of_any_size_hold_what_the_whole_log_holds(lines: list[tuple[bool, int]], most_lines: int) -> None:
+    """In order and once; a page is full only of what one sample tells at the most."""
+    traffic = log(kept_lines=100)
+    for number, (is_decision, requests) in enumerate(lines):
+        if is_decision:
+            traffic.add_decision(decision(float(number)))
+        else:
+            told = tuple(CutOff(f"{number}-{request}", Phase.DECODE) for request in range(requests))
+            traffic.add_sample(replace(sample("a", float(number)), cut_off=told))
+    whole = traffic.collect()
+    decisions, samples, cursor, has_more = [], [], (0, 0), True
+    while has_more:
+        page = traffic.collect(cursor, most_lines)
+        assert len(page.decisions) <= most_lines
+        assert len(page.samples) <= 1 or sum(1 + len(each.cut_off) for each in page.samples) <= most_lines
+        decisions += page.decisions
+        samples += page.samples
+        cursor, has_more = page.cursor, page.has_more
+    assert (tuple(decisions), tuple(samples), cursor) == (whole.decisions, whole.samples, whole.cursor)
+    assert not whole.has_more
+
+
+def test_a_reader_that_comes_late_can_begin_with_the_last_decision() -> None:
+    """The samples of before are left out."""
+    traffic = log()
+    assert traffic.collect(traffic.latest_cursor()) == traffic.collect()
+    for time_s in (1.0, 2.0):
+        traffic.add_decision(decision(time_s))
+        traffic.add_sample(sample("a", time_s))
+    cursor = traffic.latest_cursor()
+    traffic.add_sample(sample("a", 3.0))
+    found = traffic.collect(cursor)
+    assert ([each.time_s for each in found.decisions], [each.time_s for each in found.samples]) == ([2.0], [3.0])

@@ -12,9 +12,9 @@ from autoscaler.interface import Slo
 from autoscaler.simulator.cost_model import load_hardware
 from loadgen.errors import InputError
 from loadgen.trace import Trace
-from serve_app.config import AppConfig, PolicySettings, read_serve_file
+from serve_app.config import AppConfig, PolicySettings, gpus_per_replica, read_serve_file
 from testbed.config import Experiment, Overrides, load_experiment, load_workload, with_traffic
-from testbed.replica_hardware import gpus_per_replica, with_derived_rate, with_hardware
+from testbed.replica_hardware import with_derived_rate, with_hardware
 from testbed.results import read_results
 from testbed.simulate import simulate_experiment
 
