@@ -12,6 +12,7 @@ from loadgen.strict_config import parse
 from serve_app.config import AppConfig, EmulatedEngine
 from serve_app.deployment_options import QUIET
 from serve_app.engines.protocol import INGRESS_DEPLOYMENT
+from serve_app.fleet_api import describe_fleet
 from serve_app.guarded_policy import build_policy
 from serve_app.ingress import Ingress
 from serve_app.router_settings import check_live_router
@@ -46,7 +47,7 @@ def build_app(args: dict[str, Any]) -> Application:
         logging_config=QUIET,
         ray_actor_options={"num_cpus": 0.1},
     )
-    application: Application = ingress.bind(config, max_model_tokens, engine)
+    application: Application = ingress.bind(config, describe_fleet(config), max_model_tokens, engine)
     return application
 
 

@@ -28,6 +28,8 @@ from serve_app import ready_replicas
 from serve_app.config import AppConfig
 from serve_app.dispatcher import Dispatcher, Slot, deadline_error
 from serve_app.engines.protocol import ENGINE_DEPLOYMENT, Endpoint, EngineCall
+from serve_app.fleet_answers import FLEET_PATHS, FleetAnswers
+from serve_app.fleet_api import FleetDescription
 from serve_app.openai_api import ApiError, bad_request, frame, model_json, models_json, read_generation, too_long
 from serve_app.replica_choice import ReplicaChoice
 from serve_app.router_queue import QueuedRequest, RouterQueue
@@ -44,7 +46,7 @@ class Ingress:
     """The ingress deployment: one replica, so that one queue sees every request."""
 
     async def __init__(  # type: ignore[misc]  # Serve awaits it, in the loop that serves requests
-        self, config: AppConfig, max_model_tokens: int | None, engine: DeploymentHandle
+        self, config: AppConfig, fleet: FleetDescription, max_model_tokens: int | None, engine: DeploymentHandle
     ) -> None:
         self._config = config
         self._max_model_tokens = max_model_tokens
@@ -63,6 +65,7 @@ class Ingress:
         self._push = TrafficPush(
             app_name, config, self._arrivals, lambda: self._dispatcher.queued(tuple(config.services))
         )
+        self._fleet = FleetAnswers(app_name, fleet)
         self._loop = asyncio.get_running_loop()
         ready_replicas.listen(app_name, ENGINE_DEPLOYMENT, self._hear_of_ready_replicas)
         self._push.start()
@@ -90,6 +93,8 @@ class Ingress:
             return _json(models_json(self._config.model_id, self._created_s))
         if path == f"/v1/models/{self._config.model_id}" and request.method == "GET":
             return _json(model_json(self._config.model_id, self._created_s))
+        if path in FLEET_PATHS and request.method == "GET":
+            return _json(await self._fleet.answer(path, dict(request.query_params)))
         endpoint = ENDPOINTS.get(path)
         if endpoint is None:
             raise ApiError(404, f"there is no {path} here", "not_found_error")

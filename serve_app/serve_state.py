@@ -10,6 +10,7 @@ from ray.serve._private.constants import SERVE_CONTROLLER_NAME, SERVE_NAMESPACE
 from ray.serve.schema import ServeInstanceDetails
 
 from autoscaler.interface import ReplicaState
+from serve_app.engines.protocol import ENGINE_DEPLOYMENT
 
 _STATES = {
     "STARTING": ReplicaState.STARTING,
@@ -65,3 +66,12 @@ def replica_states(app_name: str, timeout_s: float = 10.0) -> list[ReplicaStatus
         for replica in deployment.replicas
         if replica.state.value in _STATES
     ]
+
+
+def engine_states(app_name: str, timeout_s: float = 10.0) -> dict[str, ReplicaState]:
+    """The states of an application's engine replicas by id; raises as `replica_states`."""
+    return {
+        replica.replica_id: replica.state
+        for replica in replica_states(app_name, timeout_s)
+        if replica.deployment == ENGINE_DEPLOYMENT
+    }

@@ -13,13 +13,17 @@ from typing import Any
 import ray
 
 from autoscaler.decision_record import DecisionRecord
-from autoscaler.interface import ArrivalHistory
+from autoscaler.interface import ArrivalHistory, ReplicaState
 from forecasting.interface import Forecast
 from loadgen.trace import SERVICE_LABELS
+from serve_app.fleet_api import Cursor, FleetPage, write_page
 from serve_app.traffic import Collected, EngineSample, IngressReport, TrafficLog, TrafficView
 
 NAMESPACE = "burstscale"
 IDLE_EXIT_S = 120.0
+PAGE_LINES = 500  # of decisions, and of samples: about 300 kB
+# Serve's controller is asked no more often than this, by however many load generators, and so long at the most.
+STATES_INTERVAL_S, STATES_TIMEOUT_S = 0.2, 4.0
 FORECAST_CATCH_UP_BINS = 3600  # a forecaster that was away for so many bins loses nothing
 
 
@@ -60,6 +64,9 @@ class TrafficMonitor:
         self._counters: dict[str, int] = {}
         self._heard_at_s = time.monotonic()
         self._watch: asyncio.Task[None] | None = None
+        self._asking = asyncio.Lock()
+        self._states: dict[str, ReplicaState] = {}
+        self._states_at_s = -math.inf
 
     async def start(self, ingress_started_s: float, bin_s: float, history_bins: int) -> None:
         """This ingress begins to count, unless a newer one does: the history starts anew, cursors stay valid."""
@@ -118,8 +125,28 @@ class TrafficMonitor:
         """Decisions and engine samples since a cursor."""
         return self._log.collect(cursor) if self._log is not None else Collected((), (), cursor, 0)
 
+    async def fleet_page(self, app_name: str, cursor: Cursor | None) -> str:
+        """The application's replicas now and a page of the log, as JSON; without a cursor from the last decision on."""
+        replicas = await self._replicas(app_name)
+        if self._log is None:
+            return write_page(FleetPage(Collected((), (), (0, 0), 0), replicas))
+        return write_page(FleetPage(self._log.collect(cursor or self._log.latest_cursor(), PAGE_LINES), replicas))
+
+    async def _replicas(self, app_name: str) -> dict[str, ReplicaState]:
+        async with self._asking:
+            if time.monotonic() - self._states_at_s >= STATES_INTERVAL_S:
+                self._states = await asyncio.to_thread(_engine_states, app_name)
+                self._states_at_s = time.monotonic()
+            return self._states
+
     async def _exit_when_idle(self) -> None:
         while time.monotonic() - self._heard_at_s < IDLE_EXIT_S:
             await asyncio.sleep(IDLE_EXIT_S / 10)
         # exit_actor works only inside a call, and an ordinary exit would count as a failure and restart the actor.
         ray.kill(ray.get_runtime_context().current_actor, no_restart=True)
+
+
+def _engine_states(app_name: str) -> dict[str, ReplicaState]:
+    from serve_app.serve_state import engine_states  # imports Serve: only where a load generator asks
+
+    return engine_states(app_name, STATES_TIMEOUT_S)

@@ -21,13 +21,12 @@ from loadgen.target import Target, probe
 from loadgen.trace import Trace
 from serve_app.app import build_app
 from serve_app.config import ServeAddress, gpus_per_replica
-from serve_app.engines.protocol import ENGINE_DEPLOYMENT
 from serve_app.router_settings import check_live_router
-from serve_app.serve_state import replica_states, serve_is_running
+from serve_app.serve_state import engine_states, serve_is_running
 from serve_app.traffic import Collected
 from serve_app.traffic_monitor import find_monitor
 from testbed.api_key import read_api_key
-from testbed.client_settings import check_live_client
+from testbed.client_settings import client_config_of
 from testbed.collector import Collector
 from testbed.conclude import conclude_run
 from testbed.config import Experiment, as_yaml_values, load_workload, with_traffic
@@ -55,7 +54,6 @@ def run_experiment(experiment: Experiment, out: Path, progress: TerminalProgress
             "`burstscale simulate`"
         )
     check_live_router(experiment.app.router)
-    check_live_client(experiment.config.client)
     trace = experiment.config.replay.planned(load_workload(experiment))
     experiment = with_traffic(experiment, trace)
     api_key = read_api_key(experiment.app.api_key_env)
@@ -131,7 +129,7 @@ def _replay_and_watch(
             on_planned=plan,
             extra_body=settings.body_fields(),
             pacing=settings.pacing(config.workload.speed, trace.duration_s),
-            retries=settings.retries,
+            client=client_config_of(config.client),
         )
         store_replay(folder, outcome)
         problems = correct_length(environment, outcome, settings)
@@ -169,11 +167,7 @@ def _collect(cursor: tuple[int, int]) -> Collected:
 
 
 def _engine_states() -> list[tuple[str, ReplicaState]]:
-    return [
-        (status.replica_id, status.state)
-        for status in replica_states(APP_NAME)
-        if status.deployment == ENGINE_DEPLOYMENT
-    ]
+    return list(engine_states(APP_NAME).items())
 
 
 @contextmanager

@@ -11,7 +11,9 @@ import pytest
 import ray
 from live_serve import Answer, LiveServe, eventually
 
+from autoscaler.interface import ReplicaState
 from loadgen.records import Phase
+from serve_app.fleet_api import FLEET_PATH, FleetPage, read_description, read_page
 from serve_app.traffic import CutOff
 from serve_app.traffic_monitor import find_monitor
 
@@ -239,3 +241,38 @@ async def test_without_a_ready_replica_a_request_waits_and_then_gets_a_clear_tim
         await asyncio.sleep(0.3)
         told.write_text("1")
         assert (await waiting).is_complete_stream
+
+
+async def test_the_fleet_tells_what_it_is_and_what_it_did_to_who_has_the_key(live: LiveServe) -> None:
+    """Its description, and pages of the log that go on where the last one ended; HOME is the key, as above."""
+    live.deploy("telling", live.args() | {"api_key_env": "HOME"})
+    headers = {"authorization": f"Bearer {await ray.remote(lambda: os.environ['HOME']).remote()}"}
+    address = live.url("telling", FLEET_PATH)
+    async with aiohttp.ClientSession() as session:
+        for path in ("", "/log"):
+            async with session.get(address + path) as answer:
+                assert answer.status == 401
+        async with session.get(address, headers=headers) as answer:
+            described = read_description(await answer.text())
+        assert abs(described.clock_s - time.time()) < 1.0
+        assert (described.model_id, described.gpus_per_replica, described.policy.name) == ("tiny", 1.0, "static")
+
+        async def page(query: str = "") -> FleetPage:
+            async with session.get(f"{address}/log{query}", headers=headers) as answer:
+                assert answer.status == 200, await answer.text()
+                return read_page(await answer.text())
+
+        async def is_deciding() -> bool:
+            return len((await page()).log.decisions) == 1
+
+        await eventually(is_deciding, 10, "the policy decided")
+        first = await page()
+        assert list(first.replicas.values()) == [ReplicaState.READY]
+        await asyncio.sleep(1.0)
+        second = await page("?decisions={}&samples={}".format(*first.log.cursor))
+        assert len(second.log.decisions) >= 2
+        assert second.log.decisions[0].time_s > first.log.decisions[0].time_s
+        assert {sample.replica_id for sample in second.log.samples} == set(first.replicas)
+        assert second.log.lost_lines == 0
+        async with session.get(f"{address}/log?decisions=1", headers=headers) as answer:
+            assert answer.status == 400
