@@ -11,87 +11,22 @@ import urllib.error
 import urllib.request
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
+from vllm_serve import APP, Fleet, serve_args, wait_until
 
-from loadgen.errors import InputError
 from loadgen.records import Phase
-from loadgen.strict_config import parse, read_yaml
-from serve_app.config import AppConfig
 from serve_app.traffic import CutOff
 from testbed.tiny_model import make_tiny_model, tiny_vocabulary
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(900)]
 pytest.importorskip("vllm", reason="vLLM is not installed: make test-vllm installs it")
 
-APP = "vllm-test"
-SERVE_CONFIG = Path(__file__).parents[2] / "configs" / "serve" / "vllm_cpu.yaml"
+
 WORDS = list(tiny_vocabulary())[2:]
-
-
-def serve_args(model: Path, **fleet: Any) -> dict[str, Any]:
-    """The configuration file's application, with the model at `model`."""
-    args: dict[str, Any] = read_yaml(SERVE_CONFIG)["applications"][0]["args"]
-    args["engine"]["model_source"] = str(model)
-    args["fleet"] |= fleet
-    return args
-
-
-@dataclass(frozen=True)
-class Fleet:
-    """The running application: `url` of its API, `mark` is in the environment of its engines' processes."""
-
-    url: str
-    mark: str
-
-    def engine_processes(self, name: str = "VLLM::") -> list[int]:
-        """Ids of vLLM's processes that were started for this application."""
-        import psutil
-
-        found = []
-        for process in psutil.process_iter():
-            try:
-                if name in process.name() and process.environ().get("BURSTSCALE_TEST") == self.mark:
-                    found.append(process.pid)
-            except psutil.Error:  # it has just ended
-                continue
-        return found
-
-    def samples(self) -> list[Any]:
-        """What the engines have reported so far, in vLLM's own numbers, as collected by the traffic monitor."""
-        import ray
-
-        from serve_app.traffic_monitor import find_monitor
-
-        monitor: Any = find_monitor(APP)
-        return list(ray.get(monitor.collect.remote(), timeout=30).samples)
-
-    def reported_output_tokens(self) -> int:
-        """Tokens that vLLM has counted."""
-        return sum(sample.output_tokens for sample in self.samples())
-
-    def post(self, path: str, body: dict[str, Any], timeout_s: float = 100.0) -> tuple[int, str]:
-        """Status and text of the answer."""
-        data = json.dumps({"model": "tiny-llama"} | body).encode()
-        request = urllib.request.Request(f"{self.url}{path}", data, {"content-type": "application/json"})
-        try:
-            with urllib.request.urlopen(request, timeout=timeout_s) as response:
-                return response.status, response.read().decode()
-        except urllib.error.HTTPError as error:
-            return error.code, error.read().decode()
-
-
-def wait_until(condition: Callable[[], object], within_s: float, what: str) -> None:
-    """Poll `condition`; fail the test when it does not come true."""
-    end_s = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < end_s, f"not within {within_s:g} s: {what}"
-        time.sleep(0.2)
 
 
 @pytest.fixture(scope="module")
@@ -301,53 +236,3 @@ def test_a_replica_whose_engine_is_killed_is_replaced_and_answers_nothing_in_bet
     assert all(after_s < 5 for after_s, _, _ in failed), failed
     assert len(fleet.engine_processes("EngineCore")) == 1
     assert engine not in fleet.engine_processes()
-
-
-def vllm_config(tmp_path: Path, **engine: Any) -> AppConfig:
-    args = serve_args(tmp_path)
-    args["engine"] |= engine
-    return parse(AppConfig, args, "test")
-
-
-def test_a_model_folder_that_is_missing_says_how_to_make_one(tmp_path: Path) -> None:
-    from serve_app.engines.vllm import vllm_deployment
-
-    config = vllm_config(tmp_path, model_source="./models/none")
-    with pytest.raises(InputError, match=r"no model in '\./models/none'.*burstscale tiny-model \./models/none"):
-        vllm_deployment(config)
-
-
-@pytest.mark.parametrize(
-    ("accelerator", "gpus", "workers", "message"),
-    [("cpu", 1.0, 1, "want 0"), ("gpu", 0.0, 1, "want 1"), ("gpu", 1.0, 2, "want 2")],
-)
-def test_a_number_of_gpus_that_cannot_be_right_is_refused(
-    tmp_path: Path, accelerator: str, gpus: float, workers: int, message: str
-) -> None:
-    from serve_app.engines.vllm import llm_config
-
-    make_tiny_model(tmp_path)
-    args = serve_args(tmp_path, gpus_per_replica=gpus)
-    args["engine"] |= {"accelerator": accelerator, "engine_kwargs": {"tensor_parallel_size": workers}}
-    config = parse(AppConfig, args, "test")
-    with pytest.raises(InputError, match=f"gpus_per_replica is {gpus:g}, {message}"):
-        llm_config(config, config.engine)
-
-
-@pytest.mark.parametrize(("gpus", "workers", "bundles"), [(1, 1, [1]), (2, 2, [1, 1]), (0.5, 1, [0.5])])
-def test_ray_reserves_the_gpus_of_the_engines_workers(
-    tmp_path: Path, gpus: float, workers: int, bundles: list[float]
-) -> None:
-    from serve_app.engines.vllm import llm_config
-
-    make_tiny_model(tmp_path)
-    args = serve_args(tmp_path, gpus_per_replica=gpus, cpus_per_replica=2)
-    args["engine"] |= {
-        "accelerator": "gpu",
-        "accelerator_type": "A100",
-        "engine_kwargs": {"tensor_parallel_size": workers},
-    }
-    config = parse(AppConfig, args, "test")
-    made = llm_config(config, config.engine).get_engine_config()
-    assert [bundle["GPU"] for bundle in made.placement_bundles] == bundles
-    assert all(bundle["accelerator_type:A100"] > 0 for bundle in made.placement_bundles)

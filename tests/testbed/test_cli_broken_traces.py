@@ -1,12 +1,11 @@
 """What a person sees who names a broken trace file: one line that names it and its fault, and exit code 2."""
 
 import gzip
-import sys
 from pathlib import Path
 
 import pytest
 
-from testbed import cli
+from tests.testbed.command import assert_refused, burstscale
 
 BURSTGPT = "Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type\n5,GPT-4,1,2,3,API log\n"
 AZURE = "TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:15:46.6805900,374,44\n"
@@ -35,19 +34,10 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("fault", BROKEN)
-def test_a_broken_trace_is_one_line_and_exit_code_2(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], fault: str
-) -> None:
+def test_a_broken_trace_is_one_line_and_exit_code_2(tmp_path: Path, fault: str) -> None:
     content, said = BROKEN[fault]
     path = tmp_path / "broken.csv"
     path.write_bytes(content)
-    monkeypatch.setattr(sys, "argv", ["burstscale", "trace", "describe", str(path)])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    stdout, stderr = capsys.readouterr()
-    assert ended.value.code == 2
-    assert stdout == ""
-    assert len(stderr.splitlines()) == 1
-    assert stderr.startswith("burstscale: ")
-    assert "broken.csv" in stderr
-    assert said in stderr
+    result = burstscale("trace", "describe", path)
+    assert_refused(result, "broken.csv", said)
+    assert result.stdout == ""

@@ -1,9 +1,8 @@
 """`burstscale trace fetch` as a person meets it, against a server on this machine."""
 
 import hashlib
-import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -13,12 +12,11 @@ import pytest
 
 from loadgen import datasets
 from loadgen.datasets import Dataset, DatasetFile
-from testbed import cli
+from tests.testbed.command import assert_refused, burstscale
 
 HEADER = "Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type\n"
 ROWS = "5,ChatGPT,472,18,490,Conversation log\n9,GPT-4,100,20,120,API log\n"
 SIZE = len(HEADER + ROWS)
-Run = Callable[..., tuple[int, str, str]]
 
 
 class QuietHandler(SimpleHTTPRequestHandler):
@@ -65,32 +63,8 @@ def burstgpt() -> Dataset:
     return datasets.DATASETS["burstgpt"]
 
 
-@pytest.fixture
-def burstscale(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs the command; returns the exit code and what it printed on stdout and stderr."""
-
-    def run(*arguments: str | Path) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["burstscale", *map(str, arguments)])
-        monkeypatch.setenv("COLUMNS", "200")
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        printed = capsys.readouterr()
-        return int(ended.value.code or 0), printed.out, printed.err
-
-    return run
-
-
-def assert_refused(result: tuple[int, str, str], *said: str) -> None:
-    code, _, stderr = result
-    assert code == 2
-    assert stderr.startswith("burstscale: ")
-    assert stderr.count("\n") == 1, stderr
-    for words in said:
-        assert words in stderr
-
-
 @pytest.mark.usefixtures("server")
-def test_the_main_files_are_fetched_and_the_next_command_works(burstscale: Run, data: Path) -> None:
+def test_the_main_files_are_fetched_and_the_next_command_works(data: Path) -> None:
     code, stdout, stderr = burstscale("trace", "fetch", "burstgpt")
     assert (code, stderr) == (0, "")
     assert sorted(path.name for path in (data / "burstgpt").iterdir()) == [
@@ -108,12 +82,12 @@ def test_the_main_files_are_fetched_and_the_next_command_works(burstscale: Run, 
 
 
 @pytest.mark.usefixtures("server")
-def test_only_the_files_that_are_asked_for_are_fetched(burstscale: Run, data: Path) -> None:
+def test_only_the_files_that_are_asked_for_are_fetched(data: Path) -> None:
     assert burstscale("trace", "fetch", "burstgpt", "--file", "BurstGPT_1.csv")[0] == 0
     assert [path.name for path in (data / "burstgpt").iterdir()] == ["BurstGPT_1.csv"]
 
 
-def test_the_list_has_every_file_with_its_size_licence_and_source(burstscale: Run, data: Path) -> None:
+def test_the_list_has_every_file_with_its_size_licence_and_source(data: Path) -> None:
     code, stdout, _ = burstscale("trace", "fetch", "--list")
     assert code == 0
     for dataset in datasets.DATASETS.values():
@@ -129,7 +103,7 @@ def test_the_list_has_every_file_with_its_size_licence_and_source(burstscale: Ru
     assert not data.exists()
 
 
-def test_no_dataset_and_names_that_are_not_known_are_refused(burstscale: Run, data: Path) -> None:
+def test_no_dataset_and_names_that_are_not_known_are_refused(data: Path) -> None:
     assert_refused(burstscale("trace", "fetch"), "no dataset is named; give one of burstgpt, azure2023")
     assert_refused(burstscale("trace", "fetch", "sharegpt"), "unknown dataset 'sharegpt'; known: burstgpt, ")
     result = burstscale("trace", "fetch", "burstgpt", "--file", "BurstGPT_9.csv")
@@ -137,9 +111,7 @@ def test_no_dataset_and_names_that_are_not_known_are_refused(burstscale: Run, da
     assert not data.exists()
 
 
-def test_a_server_with_another_file_is_refused(
-    burstscale: Run, data: Path, server: ThreadingHTTPServer, tmp_path: Path
-) -> None:
+def test_a_server_with_another_file_is_refused(data: Path, server: ThreadingHTTPServer, tmp_path: Path) -> None:
     (tmp_path / "served/BurstGPT_1.csv").write_text(HEADER + ROWS.replace("472", "473"))
     assert_refused(burstscale("trace", "fetch", "burstgpt"), "is not the published file", "nothing was put at")
     (tmp_path / "served/BurstGPT_1.csv").unlink()
@@ -153,6 +125,6 @@ def test_a_server_with_another_file_is_refused(
 
 
 @pytest.mark.usefixtures("server")
-def test_a_folder_that_cannot_be_written_is_refused(burstscale: Run, data: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_refused(data: Path) -> None:
     data.write_text("a file")
     assert_refused(burstscale("trace", "fetch", "burstgpt"), "cannot be written or read", "set BURSTSCALE_DATA")
