@@ -1,6 +1,7 @@
 """Records -> how the service did over time: one row per window of the run."""
 
 import math
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,15 @@ from loadgen.records import Cause
 _INSTANT_S = 1e-3
 
 
-def time_series(records: pa.Table | pd.DataFrame, bin_s: float, duration_s: float) -> pd.DataFrame:
+def time_series(
+    records: pa.Table | pd.DataFrame,
+    bin_s: float,
+    duration_s: float,
+    percentiles_of: Collection[str] = ("ttft", "e2e"),
+) -> pd.DataFrame:
     """The run as a series: one row per window [start_s, start_s + bin_s), the last one cut at `duration_s`.
+
+    Percentiles take most of the time: those of `percentiles_of` alone are worked out.
 
     By the scheduled instant of the requests: offered, ok, failed_<cause> for every cause; ttft_p50_s and so on,
     e2e_p50_s and so on, over those that ended ok (NaN = none). By the time at which it happened: completed (requests
@@ -30,31 +38,34 @@ def time_series(records: pa.Table | pd.DataFrame, bin_s: float, duration_s: floa
     edges_s = np.minimum(np.arange(bins + 1) * bin_s, duration_s)
     latencies = request_latencies(frame)
     is_ok = latencies.is_ok
-    scheduled_bin = _bins(float_column(frame, "scheduled_s"), edges_s)
+    scheduled_bin = window_of(float_column(frame, "scheduled_s"), edges_s)
     columns: dict[str, NDArray[Any]] = {
         "start_s": edges_s[:-1],
-        "offered": _count(scheduled_bin, bins),
-        "ok": _count(scheduled_bin[is_ok], bins),
-        "completed": _count(_bins(float_column(frame, "finished_s")[is_ok], edges_s), bins),
+        "offered": count_per_window(scheduled_bin, bins),
+        "ok": count_per_window(scheduled_bin[is_ok], bins),
+        "completed": count_per_window(window_of(float_column(frame, "finished_s")[is_ok], edges_s), bins),
     }
     for cause in Cause:
-        columns[f"failed_{cause.value}"] = _count(scheduled_bin[is_value(frame, "cause", cause.value)], bins)
+        columns[f"failed_{cause.value}"] = count_per_window(scheduled_bin[is_value(frame, "cause", cause.value)], bins)
     columns["in_flight"] = _in_flight_s(frame, edges_s) / np.diff(edges_s)
     columns["output_tokens_per_s"] = _tokens(frame, edges_s) / np.diff(edges_s)
     for name, values_s in (("ttft", latencies.ttft_s), ("e2e", latencies.e2e_s)):
+        if name not in percentiles_of:
+            continue
         for level in (50, 90, 99):
             columns[f"{name}_p{level}_s"] = _percentile_per_bin(scheduled_bin[is_ok], values_s[is_ok], level, bins)
     return pd.DataFrame(columns)
 
 
-def _bins(instants_s: Floats, edges_s: Floats) -> NDArray[np.int64]:
+def window_of(instants_s: Floats, edges_s: Floats) -> NDArray[np.int64]:
     """The window of each instant; the number of windows where it is in none."""
     bins = len(edges_s) - 1
     index = np.searchsorted(edges_s, instants_s, side="right") - 1
     return np.where(index < 0, bins, index).astype(np.int64)
 
 
-def _count(index: NDArray[np.int64], bins: int) -> NDArray[np.int64]:
+def count_per_window(index: NDArray[np.int64], bins: int) -> NDArray[np.int64]:
+    """How often each of `bins` windows occurs in `index`; what is in no window is not counted."""
     return np.bincount(index, minlength=bins + 1)[:bins]
 
 
@@ -63,7 +74,7 @@ def _percentile_per_bin(index: NDArray[np.int64], values: Floats, level: int, bi
     is_defined = ~np.isnan(values)
     index, values = index[is_defined], values[is_defined]
     ordered = values[np.lexsort((values, index))]
-    counts = _count(index, bins)
+    counts = count_per_window(index, bins)
     firsts = np.concatenate([[0], np.cumsum(counts)[:-1]])
     result = np.full(bins, np.nan)
     is_filled = counts > 0
@@ -75,17 +86,17 @@ def _in_flight_s(frame: pd.DataFrame, edges_s: Floats) -> Floats:
     """Request-seconds on their way in each window."""
     sent_s, finished_s = float_column(frame, "sent_s"), float_column(frame, "finished_s")
     is_sent = ~np.isnan(sent_s)
-    return _spread(sent_s[is_sent], finished_s[is_sent], (finished_s - sent_s)[is_sent], edges_s)
+    return spread_evenly(sent_s[is_sent], finished_s[is_sent], (finished_s - sent_s)[is_sent], edges_s)
 
 
 def _tokens(frame: pd.DataFrame, edges_s: Floats) -> Floats:
     """Output tokens in each window."""
     first_token_s, finished_s = float_column(frame, "first_token_s"), float_column(frame, "finished_s")
     starts_s = np.where(np.isnan(first_token_s), finished_s, first_token_s)
-    return _spread(starts_s, finished_s, float_column(frame, "output_tokens"), edges_s)
+    return spread_evenly(starts_s, finished_s, float_column(frame, "output_tokens"), edges_s)
 
 
-def _spread(starts_s: Floats, ends_s: Floats, amounts: Floats, edges_s: Floats) -> Floats:
+def spread_evenly(starts_s: Floats, ends_s: Floats, amounts: Floats, edges_s: Floats) -> Floats:
     """How much falls into each window when each amount is spread evenly over [start, end).
 
     What comes until t, over all, is the sum of slope * (t - start) for each that has started, less the sum of
@@ -96,7 +107,7 @@ def _spread(starts_s: Floats, ends_s: Floats, amounts: Floats, edges_s: Floats) 
     is_long = lengths_s >= _INSTANT_S
     slopes = amounts[is_long] / lengths_s[is_long]
     spread = np.diff(_ramps(starts_s[is_long], slopes, edges_s) - _ramps(ends_s[is_long], slopes, edges_s))
-    at_once = np.bincount(_bins(ends_s[~is_long], edges_s), weights=amounts[~is_long], minlength=bins + 1)[:bins]
+    at_once = np.bincount(window_of(ends_s[~is_long], edges_s), weights=amounts[~is_long], minlength=bins + 1)[:bins]
     return np.asarray(spread + at_once, dtype=np.float64)
 
 
