@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 from autoscaler.interface import HardwareProfile
 from autoscaler.simulator.cost_model import step_costs
+from autoscaler.simulator.engine_invariants import check_engine
 from autoscaler.simulator.engine_kernel import add_request, begin_step, complete_step, remove_request
 from autoscaler.simulator.engine_options import VLLM_DEFAULTS, EngineOptions
-from autoscaler.simulator.engine_state import add_slots, check_engine, empty_engine, engine_limits
+from autoscaler.simulator.engine_state import add_slots, empty_engine, engine_limits
 from autoscaler.simulator.prefix_cache import PromptTexts
 from autoscaler.simulator.request_phase import PHASES, phase_in_engine
 from loadgen.errors import InputError

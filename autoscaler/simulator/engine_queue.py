@@ -10,13 +10,10 @@ Source: vllm 0.29.0, v1/core/sched/request_queue.py (PriorityRequestQueue), v1/c
 in the order in which they left, here by rank.
 """
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from autoscaler.simulator.engine_state import Engine, Slot
+from autoscaler.simulator.engine_state import Engine, Slot
 
 
-def goes_before(slot: "Slot", other: "Slot") -> bool:
+def goes_before(slot: Slot, other: Slot) -> bool:
     """Whether a request is admitted before another, and preempted after it."""
     if (slot.swapped_blocks > 0) != (other.swapped_blocks > 0):
         return slot.swapped_blocks > 0
@@ -25,7 +22,7 @@ def goes_before(slot: "Slot", other: "Slot") -> bool:
     return slot.arrival < other.arrival
 
 
-def join_queue(engine: "Engine", index: int) -> None:
+def join_queue(engine: Engine, index: int) -> None:
     """Put a slot into the queue; looked for from the end, where those that arrive belong."""
     state, ring = engine.state, len(engine.waiting_slots)
     place = state.waiting
@@ -39,7 +36,7 @@ def join_queue(engine: "Engine", index: int) -> None:
     state.waiting += 1
 
 
-def rejoin_queue(engine: "Engine", index: int) -> None:
+def rejoin_queue(engine: Engine, index: int) -> None:
     """Put a slot into the queue; looked for from the front, where those that are preempted belong."""
     state, ring = engine.state, len(engine.waiting_slots)
     state.waiting_head = (state.waiting_head - 1 + ring) % ring
@@ -54,7 +51,7 @@ def rejoin_queue(engine: "Engine", index: int) -> None:
     engine.waiting_slots[(state.waiting_head + place) % ring] = index
 
 
-def leave_queue(engine: "Engine", index: int) -> None:
+def leave_queue(engine: Engine, index: int) -> None:
     """Take a slot out of the queue, wherever it stands."""
     state, ring = engine.state, len(engine.waiting_slots)
     place = 0
@@ -66,14 +63,14 @@ def leave_queue(engine: "Engine", index: int) -> None:
         engine.waiting_slots[here] = engine.waiting_slots[(here + 1) % ring]
 
 
-def leave_running(engine: "Engine", position: int) -> None:
+def leave_running(engine: Engine, position: int) -> None:
     """Take the slot at `position` out of the running ones."""
     engine.state.running -= 1
     for later in range(position, engine.state.running):
         engine.running_slots[later] = engine.running_slots[later + 1]
 
 
-def first_to_preempt(engine: "Engine") -> int:
+def first_to_preempt(engine: Engine) -> int:
     """The position of the running request that goes after all others."""
     last = engine.state.running - 1
     for position in range(engine.state.running - 1):

@@ -1,17 +1,14 @@
 """The state of one engine, as the engine kernel reads and writes it."""
 
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import NamedTuple
 
 from autoscaler.interface import HardwareProfile
 from autoscaler.simulator.engine_options import VLLM_DEFAULTS, EngineOptions, Preemption
-from autoscaler.simulator.engine_queue import goes_before
 from autoscaler.simulator.prefix_cache import (
     PrefixCache,
     PromptTexts,
     add_block_tables,
-    check_prefix_cache,
     empty_prefix_cache,
 )
 from loadgen.errors import InputError
@@ -186,43 +183,3 @@ def add_slots(engine: Engine, added: int) -> None:
     engine.spare_slots[state.spare :] = range(before + added - 1, before - 1, -1)
     engine.spare_slots.extend([0] * (before + added - len(engine.spare_slots)))
     state.spare += added
-
-
-def check_engine(engine: Engine, limits: EngineLimits) -> None:
-    """Raise AssertionError unless blocks, slots and tokens add up; for tests, after any step or call."""
-    state, ring = engine.state, len(engine.waiting_slots)
-    running = [int(index) for index in engine.running_slots[: state.running]]
-    waiting = [int(engine.waiting_slots[(state.waiting_head + place) % ring]) for place in range(state.waiting)]
-    spare = [int(index) for index in engine.spare_slots[: state.spare]]
-    assert sorted(running + waiting + spare) == list(range(ring)), "each slot is in one list, once"
-    assert state.running <= limits.max_sequences, "at most max_sequences run"
-    assert state.free_blocks >= 0, "no more blocks are held than there are"
-    if engine.cache is not None:
-        check_prefix_cache(
-            engine.cache, {index: engine.slots[index] for index in running}, state.free_blocks, limits.block_tokens
-        )
-    else:
-        held = sum(engine.slots[index].blocks for index in range(ring))
-        assert held + state.free_blocks == limits.usable_blocks, "blocks are held or free"
-    assert not any(engine.slots[index].blocks for index in waiting + spare), "only running requests hold blocks"
-    check_queue([engine.slots[index] for index in waiting], limits, state)
-    assert not any(engine.slots[index].swapped_blocks for index in running + spare), "only waiting ones are swapped out"
-    at_work = [engine.slots[index] for index in running]
-    assert sum(slot.scheduled_tokens for slot in at_work) <= limits.max_batched_tokens, "a step keeps to its budget"
-    for slot in at_work:
-        computed = slot.computed_tokens + slot.scheduled_tokens
-        assert slot.blocks == -(-computed // limits.block_tokens), "blocks are exactly those needed"
-        assert computed <= slot.prompt_tokens + slot.produced_tokens, "only known tokens are computed"
-        assert slot.produced_tokens < slot.output_tokens, "a request that has all of its tokens has left"
-
-
-def check_queue(waiting: list[Slot], limits: EngineLimits, state: EngineState) -> None:
-    """Raise AssertionError unless the queue is in order and host memory holds what its requests have there."""
-    assert all(goes_before(slot, after) for slot, after in pairwise(waiting)), "the queue is in order"
-    swapped = sum(slot.swapped_blocks for slot in waiting)
-    assert swapped + state.free_swap_blocks == limits.swap_blocks, "host memory is held or free"
-    for slot in waiting:
-        assert slot.scheduled_tokens == 0, "who waits gets no tokens"
-        assert slot.arrival < state.arrivals, "who waits has arrived"
-        kept = -(-slot.computed_tokens // limits.block_tokens)
-        assert slot.swapped_blocks == kept, "what is computed is in host memory, the rest is lost"

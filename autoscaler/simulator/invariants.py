@@ -7,7 +7,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from autoscaler.simulator.engine_copy import engine_as_objects
-from autoscaler.simulator.engine_state import EngineLimits, check_engine
+from autoscaler.simulator.engine_invariants import check_engine
+from autoscaler.simulator.engine_state import EngineLimits
 from autoscaler.simulator.fleet_kernel import run_until
 from autoscaler.simulator.fleet_reports import replica_name
 from autoscaler.simulator.fleet_state import DRAINING, ENDED, FREE, READY, Fate, FleetArrays, Rules

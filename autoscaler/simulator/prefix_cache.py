@@ -1,17 +1,11 @@
 """The state of one engine's prefix cache: its KV blocks one by one, and which text each of them holds."""
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-
-from autoscaler.simulator.prefix_cache_kernel import place_of, text_hash
-
-if TYPE_CHECKING:
-    from autoscaler.simulator.engine_state import Slot
 
 
 @dataclass(slots=True)
@@ -99,41 +93,3 @@ def _as_objects(numbers: Sequence[int] | NDArray[np.int64]) -> Sequence[int]:
 def add_block_tables(cache: PrefixCache, added: int) -> None:
     """Make room for the blocks of `added` further slots."""
     cache.block_tables.extend(np.zeros_like(cache.block_tables[0]) for _ in range(added))
-
-
-def check_prefix_cache(cache: PrefixCache, running: "Mapping[int, Slot]", free_blocks: int, block_tokens: int) -> None:
-    """Raise AssertionError unless every block is held as often as requests hold it, free or not, and found by its text.
-
-    Args:
-        running: the running requests by slot.
-        free_blocks: as many are to be free.
-    """
-    ends = len(cache.blocks) - 1
-    tables = {index: cache.block_tables[index][: slot.blocks].tolist() for index, slot in running.items()}
-    held = Counter(block for table in tables.values() for block in table)
-    assert all(len(set(table)) == len(table) for table in tables.values()), "no request holds a block twice"
-    assert [block.references for block in cache.blocks[:ends]] == [held[number] for number in range(ends)]
-    free, number = [], cache.blocks[ends].next_free
-    while number != ends:
-        assert cache.blocks[cache.blocks[number].next_free].previous_free == number, "the queue is the same backwards"
-        free.append(number)
-        number = cache.blocks[number].next_free
-    assert sorted(free + list(held)) == list(range(ends)), "each block is held or in the queue of free blocks, once"
-    assert len(free) == free_blocks, "free blocks are counted"
-    for index, slot in running.items():
-        full = (slot.computed_tokens + slot.scheduled_tokens) // block_tokens
-        texts = [text_hash(cache, slot, place, block_tokens) for place in range(full)]
-        hashes = [cache.blocks[block].text_hash for block in tables[index]]
-        assert hashes == texts + [0] * (slot.blocks - full), "full blocks hold their request's text, others none"
-    by_text: dict[int, set[int]] = {}
-    for number, block in enumerate(cache.blocks[:ends]):
-        if block.text_hash != 0:
-            by_text.setdefault(block.text_hash, set()).add(number)
-    assert sum(entry != 0 for entry in cache.by_hash) == len(by_text), "the hash table has each text once"
-    for wanted, holders in by_text.items():
-        first = cache.by_hash[place_of(cache.blocks, cache.by_hash, wanted)] - 1
-        ring, number = {first}, cache.blocks[first].next_same
-        while number != first:
-            ring.add(number)
-            number = cache.blocks[number].next_same
-        assert ring == holders, "a text is found in every block that holds it"

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from autoscaler.simulator.cost_model import StepCosts
+from autoscaler.simulator.engine_invariants import check_engine
 from autoscaler.simulator.engine_kernel import add_request, begin_step, complete_step
-from autoscaler.simulator.engine_state import Engine, EngineLimits, check_engine, empty_engine
+from autoscaler.simulator.engine_state import Engine, EngineLimits, empty_engine
 from autoscaler.simulator.prompt_texts import prompt_texts
 from loadgen.prefix import PrefixBlocks
 from testbed.tiny_model import make_tiny_model
