@@ -8,7 +8,15 @@ from urllib.parse import urlsplit
 
 from loadgen.http_head import ResponseHead
 from loadgen.http_stream import Call, ConnectionPool
-from loadgen.outcome import End, Received, end_at_deadline, end_by_cancelling, end_of_answer, end_of_connection
+from loadgen.outcome import (
+    End,
+    Received,
+    end_at_deadline,
+    end_by_cancelling,
+    end_by_giving_up,
+    end_of_answer,
+    end_of_connection,
+)
 from loadgen.plan import PlannedRequest, header_lines
 from loadgen.records import RequestRecord, Status
 from loadgen.run_clock import RunClock
@@ -32,6 +40,7 @@ class _Finish(Enum):
     BODY = auto()
     CONNECTION = auto()
     DEADLINE = auto()
+    GIVEN_UP = auto()
     CANCELLED = auto()
 
 
@@ -61,8 +70,8 @@ class StreamClient:
     def send(self, request: PlannedRequest, clock: RunClock, on_end: Callable[["Exchange"], None]) -> "Exchange":
         """Write the request now; `on_end` is called once, soon after the deadline at the latest, whatever happens.
 
-        It may be called before this returns. The connection is closed at the deadline and by `Exchange.cancel`, so
-        that the engine can free what the request holds.
+        It may be called before this returns. The connection is closed at the deadline, when the client gives the
+        request up, and by `Exchange.cancel`, so that the engine can free what the request holds.
         """
         head = self._heads.get(request.path)
         if head is None:
@@ -99,6 +108,7 @@ class Exchange:
         self._received = Received(request, StreamedAnswer())
         self._due_s = self._received.due_s
         self._monotonic_s = clock.monotonic_s
+        self._give_up_s = min(self._due_s, self.sent_s + request.timeout_s)
         self._due_monotonic_s = clock.start_monotonic_s + self._due_s
         self._pieces: list[tuple[float, bytes]] = []  # with instants of the monotonic clock: the run's costs a call
         self._unread_bytes = 0
@@ -110,10 +120,10 @@ class Exchange:
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self, call: Call) -> None:
-        """Keep the call, to close its connection by, and watch the deadline."""
+        """Keep the call, to close its connection by, and watch the time."""
         if self._finish is None:
             self._call = call
-            self._wait_until(self._due_s)
+            self._wait_until(self._give_up_s)
 
     def cancel(self) -> None:
         """Give the request up and close its connection. Does nothing after its end."""
@@ -201,6 +211,8 @@ class Exchange:
             return end_of_answer(received)
         if self._finish is _Finish.CONNECTION:
             return end_of_connection(received, self._failure)
+        if self._finish is _Finish.GIVEN_UP:
+            return end_by_giving_up(received)
         return end_at_deadline(received) if self._finish is _Finish.DEADLINE else end_by_cancelling(received)
 
     def _end(self, finish: _Finish) -> None:
@@ -210,7 +222,7 @@ class Exchange:
         self._ended_s = self._due_s if finish is _Finish.DEADLINE else self._clock.now_s()
         if self._timer is not None:
             self._timer.cancel()
-        if self._call is not None and finish in (_Finish.DEADLINE, _Finish.CANCELLED):
+        if self._call is not None and finish in (_Finish.DEADLINE, _Finish.GIVEN_UP, _Finish.CANCELLED):
             self._call.abort()
         on_end, self._on_end, self._call, self._timer = self._on_end, None, None, None
         if on_end is not None:
@@ -239,8 +251,10 @@ class Exchange:
                 self._end_here(_Finish.BODY)
             else:
                 self._wait_until(answer.done_s + _BODY_END_S)
+        elif now_s < self._give_up_s:
+            self._wait_until(self._give_up_s)
         elif now_s < self._due_s:
-            self._wait_until(self._due_s)
+            self._end(_Finish.GIVEN_UP)
         elif answer.content_s or now_s >= self._due_s + _PATIENCE_S:
             self._end(_Finish.DEADLINE)
         else:

@@ -15,6 +15,7 @@ from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from loadgen.body_file import keep_bodies_in_file
+from loadgen.client_config import ClientConfig
 from loadgen.pacing import ByArrival, Pacing, make_schedule
 from loadgen.plan import Prompts, RequestForm, plan_requests
 from loadgen.retries import Retrying
@@ -75,15 +76,14 @@ class ReplayActor:
         self._folder = part.parent
 
     def prepare(
-        self, trace: Trace, shard: Shard, form: RequestForm, prompts: Prompts, pacing: Pacing, retries: int
+        self, trace: Trace, shard: Shard, form: RequestForm, prompts: Prompts, pacing: Pacing, client: ClientConfig
     ) -> list[int]:
         """Make the requests of a shard of the trace; gives the bytes of each body."""
         requests = plan_requests(trace, shard.rows.tolist(), form, prompts)
         plan = keep_bodies_in_file(requests, self._folder)
         schedule: Schedule = make_schedule(pacing, plan, trace, shard.rows, shard.index, shard.count)
-        if retries:
-            rng = np.random.default_rng(np.random.SeedSequence(form.seed, spawn_key=(shard.index,)))
-            schedule = Retrying(schedule, retries, rng)
+        if client.max_attempts > 1:
+            schedule = Retrying(schedule, client, form.seed)
         self._sender.load(schedule)
         return [len(request.body) for request in plan]
 
@@ -126,7 +126,7 @@ class Crew:
         form: RequestForm,
         prompts: Prompts,
         pacing: Pacing,
-        retries: int,
+        client: ClientConfig,
     ) -> NDArray[np.int64]:
         """Have each make its requests (`rows` of the trace, by actor); gives the bytes of each request's body."""
         self._planned = len(trace)
@@ -134,7 +134,7 @@ class Crew:
         shared_trace, shared_prompts = ray.put(trace), ray.put(prompts)
         prepared = [
             actor.prepare.remote(
-                shared_trace, Shard(rows[index], index, len(rows)), form, shared_prompts, pacing, retries
+                shared_trace, Shard(rows[index], index, len(rows)), form, shared_prompts, pacing, client
             )
             for index, actor in enumerate(self._actors)
         ]

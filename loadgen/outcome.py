@@ -102,6 +102,12 @@ def end_at_deadline(received: Received) -> End:
     return End(Status.TIMED_OUT, cause, message)
 
 
+def end_by_giving_up(received: Received) -> End:
+    """Its client waited no longer."""
+    message = f"given up after {received.request.timeout_s:g} s, {received.progress()}"
+    return End(Status.CANCELLED, Cause.GIVEN_UP, message)
+
+
 def end_by_cancelling(received: Received) -> End:
     """The run ended while the request was on its way."""
     return End(Status.CANCELLED, Cause.RUN_ENDED, f"the run was ended {received.progress()}")

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any, Protocol
 
 import numpy as np
@@ -37,6 +38,7 @@ class PlannedRequest:
         header_lines: its own ones, as they are sent, each with its line end.
         body: the JSON; in memory, or a view of a file.
         planned_s: where the plan had it, if `scheduled_s` came of the end of another request; None = just there.
+        timeout_s: its client gives it up so long after it was sent; infinity = at the deadline.
     """
 
     request_id: int
@@ -50,6 +52,7 @@ class PlannedRequest:
     header_lines: bytes
     body: bytes | memoryview
     planned_s: float | None = None
+    timeout_s: float = inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,7 @@ class RequestForm:
             the number of actors changes nothing.
         run_tag: opens the request ids that are sent, so that two replays never share one.
         extra_body: added to every body; a key whose value is None is left out of it.
+        timeout_s: as in `PlannedRequest`.
     """
 
     model: str
@@ -70,6 +74,7 @@ class RequestForm:
     seed: int
     run_tag: str
     extra_body: Mapping[str, Any] = field(default_factory=dict)
+    timeout_s: float = inf
 
 
 def plan_requests(trace: Trace, rows: Sequence[int], form: RequestForm, prompts: Prompts) -> Iterator[PlannedRequest]:
@@ -131,6 +136,7 @@ def _plan_request(trace: Trace, row: int, form: RequestForm, prompt: str) -> Pla
         path=CHAT_PATH if is_chat else COMPLETIONS_PATH,
         header_lines=header_lines(headers),
         body=body,
+        timeout_s=form.timeout_s,
     )
 
 

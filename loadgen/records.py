@@ -22,7 +22,7 @@ class Status(StrEnum):
     REJECTED = "rejected"  # the server answered 429 or 503: overload
     TIMED_OUT = "timed_out"  # the deadline passed, noticed by the server (504) or by the client
     FAILED = "failed"  # connection refused or reset, stream cut short, bad status, empty answer
-    CANCELLED = "cancelled"  # given up by the load generator, for example when a run is interrupted
+    CANCELLED = "cancelled"  # by its client, who waited no longer, or by the end of the run
 
 
 class Cause(StrEnum):
@@ -38,6 +38,7 @@ class Cause(StrEnum):
     BAD_STATUS = "bad_status"
     EMPTY_ANSWER = "empty_answer"
     TOO_LONG = "too_long"
+    GIVEN_UP = "given_up"
     RUN_ENDED = "run_ended"
     CLIENT_LOST = "client_lost"
 

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from loadgen.client_config import SEND_ONCE, ClientConfig
 from loadgen.crew import Crew, ReplayProgress
 from loadgen.errors import InputError
 from loadgen.merge_records import merge_records
@@ -60,7 +61,7 @@ def replay(
     extra_body: Mapping[str, Any] | None = None,
     keeps_chunk_offsets: bool = True,
     pacing: Pacing = BY_ARRIVAL,
-    retries: int = 0,
+    client: ClientConfig = SEND_ONCE,
     on_planned: Callable[[NDArray[np.int64]], None] | None = None,
 ) -> ReplayOutcome:
     """Send each request of `trace` to `target` when it is due, and give one record for each.
@@ -77,7 +78,7 @@ def replay(
         extra_body: added to the body of every request; None as a value leaves a key out.
         keeps_chunk_offsets: the records hold when each chunk came: 4 bytes a chunk.
         pacing: when a request is due.
-        retries: times that a request is sent again which the server turned away.
+        client: when a request is given up, and when it is sent again.
         on_planned: called with the bytes of each request's body (i64[n]) before anything is sent.
 
     Raises:
@@ -86,13 +87,18 @@ def replay(
     _check(trace, deadlines_s, actors, out_dir)
     # The tag is not drawn from `rng`: two replays with one seed at the same time must not share request ids.
     form = RequestForm(
-        target.model, dict(deadlines_s), int(rng.integers(2**63)), secrets.token_hex(4), dict(extra_body or {})
+        target.model,
+        dict(deadlines_s),
+        int(rng.integers(2**63)),
+        secrets.token_hex(4),
+        dict(extra_body or {}),
+        client.timeout_s,
     )
     rows = shards(pacing, trace, actors)
     parts = _part_paths(out_dir, len(rows))
     crew = Crew(target, parts, keeps_chunk_offsets=keeps_chunk_offsets)
     try:
-        body_bytes = crew.prepare(trace, rows, form, prompts, pacing, retries)
+        body_bytes = crew.prepare(trace, rows, form, prompts, pacing, client)
         if on_planned is not None:
             on_planned(body_bytes)
         start_epoch_s = crew.start()
@@ -111,7 +117,9 @@ def replay(
         planned = planned.filter(pa.array(np.isin(planned["request_id"].to_numpy(), known)))
     table = merge_records(records, planned, ended_s=time.time() - start_epoch_s, sent_s=sent_s)
     told = [path for part in written if (path := attempts_path(part)).exists()]
-    attempts = pa.concat_tables([ATTEMPT_SCHEMA.empty_table(), *map(read_attempts, told)]) if retries else None
+    attempts = None
+    if client.max_attempts > 1:
+        attempts = pa.concat_tables([ATTEMPT_SCHEMA.empty_table(), *map(read_attempts, told)])
     return ReplayOutcome(
         table, start_epoch_s, is_interrupted, tuple(crew.lost), (*written, *logs, *told), form.run_tag, attempts
     )

@@ -1,4 +1,4 @@
-"""Sends a request again that the server turned away: each attempt is told, the request has one record."""
+"""Sends a request again that did not end well: each attempt is told, the request has one record."""
 
 import heapq
 import json
@@ -14,14 +14,13 @@ import numpy as np
 import pyarrow as pa
 
 from loadgen.client import Exchange
+from loadgen.client_config import ClientConfig, pause_s
 from loadgen.plan import PlannedRequest
 from loadgen.records import Cause, RequestRecord, Status
 from loadgen.schedule import Schedule
 
-_FIRST_PAUSE_S = 0.5
-_LONGEST_PAUSE_S = 8.0
-_JITTER_FRACTION = 0.25
 _RETRIED_STATUSES = (408, 409, 429)
+_RETRIED_CAUSES = (Cause.GIVEN_UP, Cause.CONNECTION, Cause.STREAM_CUT, Cause.REPLICA_LOST)
 
 ATTEMPT_SCHEMA = pa.schema(
     [
@@ -51,33 +50,27 @@ class Attempt:
 
 @dataclass(slots=True)
 class _Tries:
-    """A request that was refused: how often, how many of its attempts have been told, when the first one was sent."""
+    """A request that is sent again: when it was sent first, how often again, how many attempts have been told."""
 
     first_sent_s: float
-    refused: int = 0
+    repeated: int = 0
     told: int = 0
 
 
 class Retrying:
-    """A schedule with each refused request sent again, up to `retries` times, within its deadline.
+    """A schedule with each request that did not end well sent again, as `client` says.
 
-    Sent again is what got no answer at all (no connection, or it broke first) or one of 408, 409, 429, 5xx, as OpenAI's
-    client does; an answer that has begun is not asked for twice. The pause doubles from 0.5 s to 8 s and is shortened
-    by up to a quarter at random, so that those refused together do not come back together; a `Retry-After` counts in
-    its place. Where the pause would last to the deadline or past it, the request is given up: the deadline stays that
-    of the first instant.
-
-    Source: github.com/openai/openai-python, src/openai/_base_client.py (_should_retry, _calculate_retry_timeout).
+    The pause of a request after an attempt goes by the seed, its number and the attempt's, whatever the order of events
+    and however many senders there are.
     """
 
-    def __init__(self, schedule: Schedule, retries: int, rng: np.random.Generator) -> None:
-        """`rng` draws the pauses."""
+    def __init__(self, schedule: Schedule, client: ClientConfig, seed: int) -> None:
         self._schedule = schedule
-        self._retries = retries
-        self._rng = rng
+        self._client = client
+        self._seed = seed
         self._due: list[tuple[float, int]] = []  # a heap of instants and request ids
         self._requests: dict[int, PlannedRequest] = {}  # of the heap, by id
-        self._tries: dict[int, _Tries] = {}  # of requests that were refused
+        self._tries: dict[int, _Tries] = {}  # of requests that are sent again
         self._took_first = True
 
     @property
@@ -103,11 +96,11 @@ class Retrying:
         """Plan the next attempt, or let the schedule know that there is none."""
         request = exchange.request
         tries = self._tries.get(request.request_id, _Tries(exchange.sent_s))
-        due_s = self._next_s(exchange, tries.refused)
+        due_s = self._next_s(exchange, tries.repeated)
         if due_s is None:
             self._schedule.ended(exchange)
             return
-        tries.refused += 1
+        tries.repeated += 1
         self._tries[request.request_id] = tries
         self._requests[request.request_id] = request
         heapq.heappush(self._due, (due_s, request.request_id))
@@ -127,7 +120,7 @@ class Retrying:
             if tries is None:
                 return None, record
             error = "not sent again: the run was ended before"
-            return None, replace(record, sent_s=tries.first_sent_s, attempts=tries.refused, error=error)
+            return None, replace(record, sent_s=tries.first_sent_s, attempts=tries.repeated, error=error)
         number = 1
         if tries is not None:
             tries.told += 1
@@ -137,24 +130,24 @@ class Retrying:
         )
         if tries is None:
             return attempt, record
-        if number <= tries.refused:
+        if number <= tries.repeated:
             return attempt, None
         return attempt, replace(record, sent_s=tries.first_sent_s, attempts=number)
 
-    def _next_s(self, exchange: Exchange, refused: int) -> float | None:
+    def _next_s(self, exchange: Exchange, repeated: int) -> float | None:
         """When to send it again; None = not at all."""
-        if refused == self._retries:
+        client, attempts = self._client, repeated + 1
+        if attempts == client.max_attempts:
             return None
         record = exchange.record()
-        if not is_retryable(exchange, record):
+        if not is_retryable(exchange.response_status, record.status, record.cause):
             return None
-        told_s = retry_after_s(exchange.response_header("retry-after"))
-        if told_s is None:
-            pause_s = min(_FIRST_PAUSE_S * 2.0**refused, _LONGEST_PAUSE_S)
-            pause_s *= 1 - _JITTER_FRACTION * self._rng.random()
-        else:
-            pause_s = told_s
-        due_s = record.finished_s + pause_s
+        told_s = retry_after_s(exchange.response_header("retry-after")) if client.honours_retry_after else None
+        chance = np.random.default_rng((self._seed, record.request_id, attempts)).random()
+        wait_s = pause_s(
+            client.backoff_s, client.max_backoff_s, client.jitter_fraction, told_s or 0.0, attempts, chance
+        )
+        due_s = record.finished_s + wait_s
         return due_s if due_s < record.scheduled_s + exchange.request.deadline_s else None
 
 
@@ -190,12 +183,12 @@ def read_attempts(path: Path) -> pa.Table:
     return pa.Table.from_pylist([json.loads(line) for line in lines], schema=ATTEMPT_SCHEMA)
 
 
-def is_retryable(exchange: Exchange, record: RequestRecord) -> bool:
-    """Whether the server turned the request away, or never began to answer it."""
-    status = exchange.response_status
-    if status is None:
-        return record.cause is Cause.CONNECTION
-    return status in _RETRIED_STATUSES or status >= 500
+def is_retryable(response_status: int | None, status: Status, cause: Cause | None) -> bool:
+    """Whether another attempt may end better: it was refused, given up, or lost on its way."""
+    if status is Status.OK or cause is Cause.RUN_ENDED:
+        return False
+    is_refused = response_status is not None and (response_status in _RETRIED_STATUSES or response_status >= 500)
+    return is_refused or cause in _RETRIED_CAUSES
 
 
 def retry_after_s(header: str | None, now: datetime | None = None) -> float | None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from loadgen.errors import InputError
+from testbed import cli_load_options as options
 from testbed.cli_export import Exports, export_beside
 from testbed.cli_run import OutFolder, console, show_run
 from testbed.cli_selection import (
@@ -34,59 +35,44 @@ def load_command(
     start_s: StartSeconds = None,
     limit_s: LimitSeconds = None,
     service: ServiceName = None,
-    trace_model: Annotated[str | None, typer.Option(help="Only the requests for this model of the trace.")] = None,
+    trace_model: options.TraceModel = None,
     rate_factor: RateFactor = None,
     rate: RatePerSecond = None,
     speed: Speed = None,
     max_prompt_tokens: MaxPromptTokens = None,
     max_output_tokens: MaxOutputTokens = None,
-    deadline_s: Annotated[float, typer.Option(help="A request that is not done so long after its time failed.")] = 30.0,
-    ttft_s: Annotated[float, typer.Option(help="Promised time to the first token, for the SLO attainment.")] = 2.0,
-    tpot_s: Annotated[float, typer.Option(help="Promised time per further token.")] = 0.2,
-    actors: Annotated[int, typer.Option(min=1, help="Ray actors that share the trace.")] = 1,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the prompts, and of a model's draws.")] = 0,
-    api_key_env: Annotated[str | None, typer.Option(help="Environment variable that holds the API key.")] = None,
-    prompts: Annotated[Path | None, typer.Option(help="Texts to send: a file of conversations, as ShareGPT's.")] = None,
-    tokenizer: Annotated[str | None, typer.Option(help="The served model's: its folder or hub name.")] = None,
-    self_test: Annotated[bool, typer.Option(help="First measure what this client can send in time.")] = True,
-    chunk_offsets: Annotated[bool, typer.Option(help="Record when each chunk came, for the time between them.")] = True,
-    metrics_url: Annotated[
-        list[str] | None,
-        typer.Option(help="Metrics page to read while it runs; repeatable. Default: the server's own /metrics."),
-    ] = None,
-    sessions: Annotated[
-        bool, typer.Option("--sessions", help="A turn waits for the end of the one before it, and its think time.")
-    ] = False,
-    users: Annotated[
-        int | None, typer.Option(help="Closed loop of so many users, in place of the traffic's arrivals.")
-    ] = None,
-    think_s: Annotated[float | None, typer.Option(help="Of a closed loop: between an answer and the next.")] = None,
-    duration_s: Annotated[
-        float | None, typer.Option(help="Of a closed loop; default: as long as the traffic lasts.")
-    ] = None,
-    ramp: Annotated[
-        str | None, typer.Option(help="FROM:TO:SECONDS, the traffic's requests at a rate that grows like this.")
-    ] = None,
-    retries: Annotated[
-        int | None, typer.Option(help="Send again so often what the server turned away, within the deadline.")
-    ] = None,
-    warm_up_s: Annotated[float | None, typer.Option(help="What is due before counts for no figure.")] = None,
-    warm_up_kv: Annotated[
-        bool,
-        typer.Option("--warm-up-kv", help="The same until the server's KV caches are used by 30 %, or 1000 s."),
-    ] = False,
-    extra_body: Annotated[str | None, typer.Option(help="JSON object added to each request's body.")] = None,
-    header: Annotated[list[str] | None, typer.Option(help="'Name: value', added to each request; repeatable.")] = None,
-    temperature: Annotated[float | None, typer.Option(help="Of each request; default: the server's own.")] = None,
-    free_lengths: Annotated[
-        bool, typer.Option("--free-lengths", help="The model ends its answers, up to the recorded lengths.")
-    ] = False,
-    find_knee: Annotated[
-        bool, typer.Option("--find-knee", help="Search the highest rate within the SLO, by runs of a constant rate.")
-    ] = False,
-    knee_attainment: Annotated[float, typer.Option(help="Share of the requests that must meet the SLO.")] = 0.9,
-    knee_from: Annotated[float, typer.Option(help="Rate of the search's first step, in requests per second.")] = 1.0,
-    knee_step_s: Annotated[float, typer.Option(help="Length of a step of the search.")] = 60.0,
+    seed: options.Seed = 0,
+    sessions: options.Sessions = False,
+    users: options.Users = None,
+    think_s: options.ThinkSeconds = None,
+    duration_s: options.DurationSeconds = None,
+    ramp: options.RampText = None,
+    actors: options.Actors = 1,
+    timeout_s: options.TimeoutSeconds = None,
+    max_attempts: options.MaxAttempts = None,
+    backoff_s: options.BackoffSeconds = None,
+    max_backoff_s: options.MaxBackoffSeconds = None,
+    jitter_fraction: options.JitterFraction = None,
+    honours_retry_after: options.HonoursRetryAfter = None,
+    prompts: options.Texts = None,
+    tokenizer: options.TokenizerName = None,
+    free_lengths: options.FreeLengths = False,
+    temperature: options.Temperature = None,
+    extra_body: options.ExtraBody = None,
+    header: options.Header = None,
+    api_key_env: options.ApiKeyVariable = None,
+    deadline_s: options.DeadlineSeconds = 30.0,
+    ttft_s: options.TtftSeconds = 2.0,
+    tpot_s: options.TpotSeconds = 0.2,
+    warm_up_s: options.WarmUpSeconds = None,
+    warm_up_kv: options.WarmUpKv = False,
+    find_knee: options.FindKnee = False,
+    knee_attainment: options.KneeAttainment = 0.9,
+    knee_from: options.KneeFrom = 1.0,
+    knee_step_s: options.KneeStepSeconds = 60.0,
+    self_test: options.SelfTest = True,
+    chunk_offsets: options.ChunkOffsets = True,
+    metrics_url: options.MetricsUrls = None,
     exports: Exports = None,
 ) -> None:
     """Replay a trace against any OpenAI-compatible server: open loop, if not told otherwise."""
@@ -94,11 +80,12 @@ def load_command(
     from loadgen.ramp import read_ramp
     from loadgen.selection import Selection, with_options
     from loadgen.strict_config import parse
+    from testbed.client_settings import ClientSettings
     from testbed.knee import KneeSearch
     from testbed.load import LoadSettings, load_server
     from testbed.replay_settings import ReplaySettings
 
-    options = {
+    selected = {
         "start_s": start_s,
         "limit_s": limit_s,
         "service": service,
@@ -109,14 +96,13 @@ def load_command(
         "max_prompt_tokens": max_prompt_tokens,
         "max_output_tokens": max_output_tokens,
     }
-    selection = with_options(Selection(), options)
+    selection = with_options(Selection(), selected)
     sending = {
         "actors": actors,
         "sessions": sessions,
         "users": users,
         "think_s": think_s,
         "duration_s": duration_s,
-        "retries": retries,
         "warm_up_s": warm_up_s,
         "warm_up_kv": warm_up_kv,
         "extra_body": _read_body(extra_body),
@@ -124,7 +110,15 @@ def load_command(
         "temperature": temperature,
         "free_lengths": free_lengths,
     }
-    given = {key: value for key, value in sending.items() if value is not None}
+    asking = {
+        "timeout_s": timeout_s,
+        "max_attempts": max_attempts,
+        "backoff_s": backoff_s,
+        "max_backoff_s": max_backoff_s,
+        "jitter_fraction": jitter_fraction,
+        "honours_retry_after": honours_retry_after,
+    }
+    client = _given(asking)
     texts = PromptSettings(source=prompts or "synthetic", tokenizer=tokenizer).from_folder(Path())
     settings = LoadSettings(
         url,
@@ -134,9 +128,10 @@ def load_command(
         tpot_s,
         selection,
         texts,
-        parse(ReplaySettings, given, "burstscale load"),
+        parse(ReplaySettings, _given(sending), "burstscale load"),
         seed=seed,
         api_key_env=api_key_env,
+        client=parse(ClientSettings, client, "burstscale load") if client else None,
         ramp=None if ramp is None else read_ramp(ramp),
         self_test=self_test,
         chunk_offsets=chunk_offsets,
@@ -149,6 +144,11 @@ def load_command(
         folder = load_server(traffic, settings, out, progress)
     show_run(folder)
     export_beside(folder, exports)
+
+
+def _given(values: dict[str, Any]) -> dict[str, Any]:
+    """Those that the command line gives."""
+    return {key: value for key, value in values.items() if value is not None}
 
 
 def _show_knee(traffic: Path, settings: "LoadSettings", search: "KneeSearch", out: Path) -> None:

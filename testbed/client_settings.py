@@ -1,43 +1,37 @@
-"""The experiment file's `client`: how simulated clients time out and try again."""
+"""How clients time out and try again, simulated and live: an experiment's `client`, options of `burstscale load`."""
 
 import math
 from typing import Annotated
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveInt
 
-from autoscaler.simulator.client_state import ClientConfig
-from loadgen.errors import InputError
-from loadgen.strict_config import StrictModel
+from loadgen.client_config import SEND_ONCE, ClientConfig
+from loadgen.strict_config import NonNegative, Positive, StrictModel
 
 _CLIENT = ClientConfig()
 
 
 class ClientSettings(StrictModel):
-    """What clients do with a request that is not answered; attributes as in the simulator's `ClientConfig`.
+    """What clients do with a request that is not answered; attributes as in `ClientConfig`.
 
     Attributes:
         timeout_s: None = an attempt lasts up to the deadline.
     """
 
-    timeout_s: PositiveFloat | None = None
-    max_attempts: PositiveInt = _CLIENT.max_attempts
-    backoff_s: NonNegativeFloat = _CLIENT.backoff_s
-    max_backoff_s: NonNegativeFloat = _CLIENT.max_backoff_s
+    timeout_s: Positive | None = None
+    max_attempts: Annotated[PositiveInt, Field(le=100)] = _CLIENT.max_attempts
+    backoff_s: NonNegative = _CLIENT.backoff_s
+    max_backoff_s: NonNegative = _CLIENT.max_backoff_s
     jitter_fraction: Annotated[float, Field(ge=0, le=1)] = _CLIENT.jitter_fraction
     honours_retry_after: bool = _CLIENT.honours_retry_after
 
     @property
     def client_config(self) -> ClientConfig:
-        """The same as the simulator takes it."""
+        """The same as simulator and load generator take it."""
         given = self.model_dump()
         return ClientConfig(**{**given, "timeout_s": math.inf if self.timeout_s is None else self.timeout_s})
 
 
-def check_live_client(client: ClientSettings | None) -> None:
-    """Refuse what only simulated clients do.
-
-    Raises:
-        InputError: there are settings for clients.
-    """
-    if client is not None:
-        raise InputError("client: a live run sends each request once; leave `client` out, or use `burstscale simulate`")
+def client_config_of(client: ClientSettings | None) -> ClientConfig:
+    """What clients do that are or are not described."""
+    return SEND_ONCE if client is None else client.client_config

@@ -66,7 +66,7 @@ class ExperimentConfig(StrictModel):
     Attributes:
         serve: the Serve config file whose application is simulated or deployed, or its args.
         policy, forecaster: replace those of the Serve config.
-        client: how clients time out and try again, simulated only; None = they send once and wait for the deadline.
+        client: how clients time out and try again; None = they send once and wait for the deadline.
         replay: how a live run sends.
         settle_s: the fleet is watched for so long after the last request, to see it shrink.
         faults: what goes wrong in a simulated run.

@@ -22,6 +22,7 @@ from loadgen.target import Target, probe
 from loadgen.trace import SERVICE_LABELS, Trace
 from loadgen.workload import draw_trace, read_workload_model
 from testbed.api_key import read_api_key
+from testbed.client_settings import ClientSettings, client_config_of
 from testbed.conclude import conclude_run
 from testbed.environment import describe_environment, describe_trace
 from testbed.progress import TerminalProgress, replay_figures
@@ -49,6 +50,7 @@ class LoadSettings:
     replay: ReplaySettings
     seed: int
     api_key_env: str | None
+    client: ClientSettings | None = None
     ramp: Ramp | None = None
     self_test: bool = True
     chunk_offsets: bool = True
@@ -165,7 +167,7 @@ def send_load(
             extra_body=settings.replay.body_fields(),
             keeps_chunk_offsets=settings.chunk_offsets,
             pacing=settings.replay.pacing(settings.selection.speed, trace.duration_s),
-            retries=settings.replay.retries,
+            client=client_config_of(settings.client),
         )
     store_replay(folder, outcome)
     store_phases(folder, outcome, deadlines_s)
@@ -216,6 +218,7 @@ def describe_config(traffic: Path, settings: LoadSettings) -> dict[str, Any]:
     """What config.yaml says of such a run."""
     promise = {"deadline_s": settings.deadline_s, "ttft_s": settings.ttft_s, "tpot_s": settings.tpot_s}
     ramp = {} if settings.ramp is None else {"ramp": asdict(settings.ramp)}
+    client = {} if settings.client is None else {"client": settings.client.model_dump(exclude_none=True)}
     return {
         "name": f"load on {settings.model}",
         "seed": settings.seed,
@@ -227,5 +230,6 @@ def describe_config(traffic: Path, settings: LoadSettings) -> dict[str, Any]:
         },
         "target": {"url": settings.url, "model": settings.model},
         "replay": settings.replay.model_dump(mode="json", exclude={"headers"}, exclude_none=True),
+        **client,
         "services": dict.fromkeys(SERVICE_LABELS, promise),
     }

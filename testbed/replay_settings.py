@@ -1,9 +1,9 @@
 """How a load generator sends: the same keys in an experiment's `replay` section and as options of `burstscale load`."""
 
 from dataclasses import replace
-from typing import Annotated, Any, Self
+from typing import Any, Self
 
-from pydantic import Field, NonNegativeInt, PositiveInt, field_validator, model_validator
+from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from loadgen.errors import InputError
 from loadgen.pacing import BY_ARRIVAL, ByTurn, ByUser, Pacing
@@ -30,7 +30,6 @@ class ReplaySettings(StrictModel):
         users: a closed loop of so many, who each send the next request when their last has ended.
         think_s: in a closed loop, from the end of a user's request to the next one.
         duration_s: of a closed loop; None = as long as the traffic lasts.
-        retries: times that a request is sent again which the server turned away.
         warm_up_s: requests that are scheduled before count for no figure.
         warm_up_kv: the warm-up lasts until the server's KV caches are in use by 30 %, or 1000 s.
         extra_body: added to each request's body; null leaves a key out that would be there.
@@ -44,7 +43,6 @@ class ReplaySettings(StrictModel):
     users: PositiveInt | None = None
     think_s: NonNegative = 0.0
     duration_s: Positive | None = None
-    retries: Annotated[NonNegativeInt, Field(le=100)] = 0
     warm_up_s: NonNegative = 0.0
     warm_up_kv: bool = False
     extra_body: dict[str, Any] = Field(default_factory=dict)

@@ -3,7 +3,7 @@
 config.yaml       the resolved experiment: `burstscale simulate FOLDER/config.yaml` repeats the run
 environment.json  versions, machine, seed, commit, how the run was made
 plan.parquet      what a replay was going to send, written before it began: a trace file that any command takes
-attempts.parquet  each sending of each request, where a replay was told to send again what was turned away
+attempts.parquet  each sending of each request, where clients were to send again what did not end well
 records.parquet   one row for every request of the trace (parts of it in records.parts/ while a live run goes on)
 decisions.jsonl   one line per policy decision: what it saw in short, what it chose, why
 replicas.parquet  one row per replica and state: from when to when

@@ -8,8 +8,10 @@ from autoscaler.simulator.client_state import ClientArrays, RequestHeap
 from autoscaler.simulator.compiled import allow_in_compiled_code, compiled_inner
 from autoscaler.simulator.fleet_state import Fate
 from autoscaler.simulator.prefix_cache_kernel import mixed
+from loadgen import client_config
+from loadgen.client_config import pause_s
 
-allow_in_compiled_code(prefix_cache_kernel)
+allow_in_compiled_code(prefix_cache_kernel, client_config)
 
 COMING, OK, QUEUE_FULL, TOO_LONG = int(Fate.COMING), int(Fate.OK), int(Fate.QUEUE_FULL), int(Fate.TOO_LONG)
 
@@ -101,12 +103,22 @@ def begin_attempt(
 
 
 @compiled_inner
-def pause_s(clients: ClientArrays, request: int, attempts: int, fate: int) -> float:
+def drawn_pause_s(clients: ClientArrays, request: int, attempts: int, fate: int) -> float:
     """How long a client waits before it sends a request again after so many attempts, the last of which ended so."""
     rules = clients.rules
     chance = mixed(mixed(rules.seed, request), attempts) / 2.0**62
-    wait_s = min(rules.backoff_s * 2.0 ** (attempts - 1), rules.max_backoff_s) * (1.0 - rules.jitter_fraction * chance)
-    return max(wait_s, rules.retry_after_s) if fate == QUEUE_FULL else wait_s
+    told_s = rules.retry_after_s if fate == QUEUE_FULL else 0.0
+    return pause_s(rules.backoff_s, rules.max_backoff_s, rules.jitter_fraction, told_s, attempts, chance)
+
+
+@compiled_inner
+def is_given_up(
+    clients: ClientArrays | None, services: NDArray[np.void], requests: NDArray[np.void], request: int, now_s: float
+) -> bool:
+    """Whether a request's time is over because its client waits no longer, before the deadline."""
+    if clients is None:
+        return False
+    return bool(now_s < requests[request].arrival_s + services[requests[request].service].deadline_s)
 
 
 @compiled_inner
@@ -122,7 +134,7 @@ def tries_again(
     if clients is None:
         return False
     if fate != OK and fate != TOO_LONG and requests[request].attempts < clients.rules.max_attempts:
-        again_s = now_s + pause_s(clients, request, requests[request].attempts, fate)
+        again_s = now_s + drawn_pause_s(clients, request, requests[request].attempts, fate)
         if again_s < requests[request].arrival_s + services[requests[request].service].deadline_s:
             requests[request].fate = COMING
             put(clients.timers, request, 0, again_s)

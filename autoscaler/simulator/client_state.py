@@ -1,37 +1,11 @@
-"""Clients that give up and try again: as they are configured, and as compiled code takes them."""
+"""Clients that give up and try again, as compiled code takes them."""
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClientConfig:
-    """What clients do with a request that is not answered. Its deadline counts from its first attempt.
-
-    An attempt that was refused, given up, or lost with its replica is followed by another one, if that is to begin
-    before the deadline. An attempt that is given up ends as one whose deadline passed, which is all that a server
-    can tell.
-
-    Defaults are those of OpenAI's Python client but for the timeout (600 s there).
-    Source: openai-python, src/openai/_constants.py, _base_client.py (_calculate_retry_timeout).
-
-    Attributes:
-        timeout_s: an attempt is given up after so long; infinity = only at the deadline.
-        max_attempts: of one request, the first included.
-        backoff_s, max_backoff_s: pause before the second attempt; it doubles with each, up to the most.
-        jitter_fraction: a pause is shortened by up to this share of it, at random.
-        honours_retry_after: after a refusal it waits at least as long as the router says.
-    """
-
-    timeout_s: float = np.inf
-    max_attempts: int = 3
-    backoff_s: float = 0.5
-    max_backoff_s: float = 8.0
-    jitter_fraction: float = 0.25
-    honours_retry_after: bool = True
+from loadgen.client_config import ClientConfig
 
 
 class ClientRules(NamedTuple):

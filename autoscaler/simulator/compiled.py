@@ -12,8 +12,12 @@ from numba.extending import register_jitable
 
 Function = TypeVar("Function", bound=Callable[..., object])
 FOLDER = Path(__file__).parent
-# Folders whose functions are compiled: those of the simulator, and rules of policies.
-SOURCE_FOLDERS = (FOLDER, FOLDER.parent / "policies")
+# Files whose functions are compiled: those of the simulator, rules of policies, and the rule that all clients go by.
+SOURCES = (
+    *FOLDER.glob("*.py"),
+    *(FOLDER.parent / "policies").glob("*.py"),
+    FOLDER.parents[1] / "loadgen" / "client_config.py",
+)
 
 
 # Called by compiled code alone: no wrapper for calls from Python, which would take most of the time to compile. Always
@@ -50,13 +54,13 @@ def record_type(of: type) -> np.dtype[np.void]:
     return np.dtype([(field.name, kinds[cast(type, field.type)]) for field in fields(of)])
 
 
-def drop_outdated_code(folder: Path = FOLDER, source_folders: tuple[Path, ...] = SOURCE_FOLDERS) -> None:
-    """Delete compiled code in `folder` that is older than any source file in `source_folders`.
+def drop_outdated_code(folder: Path = FOLDER, sources: tuple[Path, ...] = SOURCES) -> None:
+    """Delete compiled code in `folder` that is older than any of the source files.
 
     The compiler looks at a function's own file alone, so a change in a function that it calls from another file
     would go unseen.
     """
-    newest_source_s = max(source.stat().st_mtime for sources in source_folders for source in sources.glob("*.py"))
+    newest_source_s = max(source.stat().st_mtime for source in sources)
     for index in (folder / "__pycache__").glob("*.nbi"):
         try:
             if index.stat().st_mtime < newest_source_s:

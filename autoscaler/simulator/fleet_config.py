@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from autoscaler.interface import HardwareProfile, ScalingLimits, ServiceClass
-from autoscaler.simulator.client_state import ClientConfig
 from autoscaler.simulator.cold_start import ColdStart, plain_start
 from autoscaler.simulator.engine_options import EngineOptions
 from autoscaler.simulator.faults import Fault
 from autoscaler.simulator.replica_starts import WarmPool
 from autoscaler.simulator.router_state import RouterConfig
+from loadgen.client_config import ClientConfig
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,20 +7,20 @@ queue gives out what it can, then requests' times are over, then new requests ar
 import numpy as np
 from numpy.typing import NDArray
 
-from autoscaler.simulator.client_kernel import begin_attempt, put, take_out
+from autoscaler.simulator.client_kernel import begin_attempt, is_given_up, put, take_out
 from autoscaler.simulator.client_state import ClientArrays
 from autoscaler.simulator.compiled import compiled, compiled_inner
 from autoscaler.simulator.engine_kernel import add_request, remove_request
 from autoscaler.simulator.fleet_state import READY, Fate, FleetArrays, Rules
 from autoscaler.simulator.next_events import earliest_row
 from autoscaler.simulator.replica_kernel import begin_steps, count_time, end_request, engine_of, replica_event, settle
-from autoscaler.simulator.request_phase import phase_in_engine
+from autoscaler.simulator.request_phase import COLD_START, ROUTER_QUEUE, phase_in_engine
 from autoscaler.simulator.routing_kernel import anyone_has_room, choose_row, settle_blocks
 
 COMING, QUEUED, IN_ENGINE, OK = int(Fate.COMING), int(Fate.QUEUED), int(Fate.IN_ENGINE), int(Fate.OK)
 QUEUE_FULL, TOO_LONG = int(Fate.QUEUE_FULL), int(Fate.TOO_LONG)
 NO_READY_REPLICA, DEADLINE_IN_QUEUE = int(Fate.NO_READY_REPLICA), int(Fate.DEADLINE_IN_QUEUE)
-DEADLINE_IN_ENGINE = int(Fate.DEADLINE_IN_ENGINE)
+DEADLINE_IN_ENGINE, GIVEN_UP = int(Fate.DEADLINE_IN_ENGINE), int(Fate.GIVEN_UP)
 
 
 @compiled_inner
@@ -168,12 +168,15 @@ def expire(fleet: FleetArrays, requests: NDArray[np.void], request: int, rules: 
     if requests[request].fate == COMING:
         offer(fleet, requests, request, rules, now_s)
         return
+    given_up = is_given_up(fleet.clients, fleet.services, requests, request, now_s)
     if requests[request].fate == QUEUED:
         leave_queue(fleet.clients, fleet.services, requests, request)
         ready = 0
         for row in range(len(fleet.replicas)):
             ready += fleet.replicas[row].state == READY
-        end_request(fleet, requests, request, DEADLINE_IN_QUEUE if ready else NO_READY_REPLICA, now_s)
+        requests[request].phase = ROUTER_QUEUE if ready else COLD_START
+        fate = DEADLINE_IN_QUEUE if ready else NO_READY_REPLICA
+        end_request(fleet, requests, request, GIVEN_UP if given_up else fate, now_s)
         return
     row = requests[request].row
     settle(fleet, row, rules, now_s)
@@ -182,7 +185,7 @@ def expire(fleet: FleetArrays, requests: NDArray[np.void], request: int, rules: 
     requests[request].received_tokens = engine.slots[index].produced_tokens
     requests[request].phase = phase_in_engine(engine.slots[index])
     remove_request(engine, index)
-    end_request(fleet, requests, request, DEADLINE_IN_ENGINE, now_s)
+    end_request(fleet, requests, request, GIVEN_UP if given_up else DEADLINE_IN_ENGINE, now_s)
     fleet.clock[0].dispatch_due = 1
 
 

@@ -33,6 +33,7 @@ class Fate(IntEnum):
     DEADLINE_IN_ENGINE = 7
     REPLICA_LOST = 8
     TOO_LONG = 9
+    GIVEN_UP = 10  # by its client, before the deadline
 
 
 @dataclass(slots=True)

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 PHASES: tuple[Phase | None, ...] = (None, *Phase)
 """What each number stands for."""
 
+ROUTER_QUEUE, COLD_START = PHASES.index(Phase.ROUTER_QUEUE), PHASES.index(Phase.COLD_START)
 ENGINE_QUEUE, PREFILL = PHASES.index(Phase.ENGINE_QUEUE), PHASES.index(Phase.PREFILL)
 DECODE, PREEMPTION = PHASES.index(Phase.DECODE), PHASES.index(Phase.PREEMPTION)
 REPLICA_LOST, DRAINED = PHASES.index(Phase.REPLICA_LOST), PHASES.index(Phase.DRAINED)

@@ -10,8 +10,8 @@ from autoscaler.fleet_tables import ENGINE_SCHEMA, REPLICA_SCHEMA, RecordedState
 from autoscaler.simulator.fleet_reports import EngineSample, ReplicaLife, replica_name
 from autoscaler.simulator.fleet_state import Fate
 from autoscaler.simulator.replica_starts import PoolMember, StartPhase
-from autoscaler.simulator.request_phase import PHASES
-from loadgen.records import ENCODED_RECORD_SCHEMA, Cause, Phase, Status
+from autoscaler.simulator.request_phase import PHASES, ROUTER_QUEUE
+from loadgen.records import ENCODED_RECORD_SCHEMA, Cause, Status
 from loadgen.trace import SERVICE_LABELS, Trace
 
 # How each end is recorded: status, cause, and the cause in a sentence.
@@ -23,12 +23,7 @@ ENDS: dict[Fate, tuple[Status, Cause | None, str | None]] = {
     Fate.DEADLINE_IN_ENGINE: (Status.TIMED_OUT, Cause.DEADLINE_IN_ENGINE, "the deadline passed in the engine"),
     Fate.REPLICA_LOST: (Status.FAILED, Cause.REPLICA_LOST, "the replica ended before the request did"),
     Fate.TOO_LONG: (Status.FAILED, Cause.TOO_LONG, "prompt and output are longer than the engine takes"),
-}
-# The phase of what failed before an engine had it.
-QUEUE_PHASES = {
-    Fate.QUEUE_FULL: Phase.ROUTER_QUEUE,
-    Fate.NO_READY_REPLICA: Phase.COLD_START,
-    Fate.DEADLINE_IN_QUEUE: Phase.ROUTER_QUEUE,
+    Fate.GIVEN_UP: (Status.CANCELLED, Cause.GIVEN_UP, "the client gave the attempt up"),
 }
 
 
@@ -63,9 +58,10 @@ def record_table(trace: Trace, requests: NDArray[np.void]) -> pa.Table:
 
 def _phases(requests: NDArray[np.void]) -> NDArray[np.int8]:
     """The phase in which each request failed, by number of `PHASES`."""
-    of_fate = np.array([PHASES.index(QUEUE_PHASES.get(fate)) for fate in Fate], np.int8)
-    is_of_engine = np.isin(requests["fate"], (Fate.DEADLINE_IN_ENGINE, Fate.REPLICA_LOST))
-    return np.where(is_of_engine, requests["phase"], of_fate[requests["fate"]])
+    fates = requests["fate"]
+    phases = np.where(np.isin(fates, (Fate.OK, Fate.TOO_LONG)), PHASES.index(None), requests["phase"]).astype(np.int8)
+    phases[fates == Fate.QUEUE_FULL] = ROUTER_QUEUE
+    return phases
 
 
 def replica_table(lives: list[ReplicaLife], pool: list[PoolMember], end_s: float) -> pa.Table:

@@ -33,6 +33,7 @@ CAUSES: dict[str, str] = {
     Cause.BAD_STATUS: "#6b8f3a",
     Cause.EMPTY_ANSWER: "#b5893d",
     Cause.TOO_LONG: "#9aa0a6",
+    Cause.GIVEN_UP: "#9d97b5",
     Cause.RUN_ENDED: "#6f7682",
     Cause.CLIENT_LOST: "#c7ad4f",
 }

@@ -24,11 +24,20 @@ REASONS: dict[str, str] = {
     Cause.BAD_STATUS: "the server answered with an error",
     Cause.EMPTY_ANSWER: "the answer was empty",
     Cause.TOO_LONG: "the model's context was too short",
+    Cause.GIVEN_UP: "the clients gave up",
     Cause.RUN_ENDED: "the run ended before",
     Cause.CLIENT_LOST: "the load generator lost track",
 }
 # What comes from more load than the fleet could carry.
-OVERLOAD = frozenset({Cause.QUEUE_FULL, Cause.NO_READY_REPLICA, Cause.DEADLINE_IN_QUEUE, Cause.DEADLINE_IN_ENGINE})
+OVERLOAD = frozenset(
+    {
+        Cause.QUEUE_FULL,
+        Cause.NO_READY_REPLICA,
+        Cause.DEADLINE_IN_QUEUE,
+        Cause.DEADLINE_IN_ENGINE,
+        Cause.GIVEN_UP,
+    }
+)
 # Failures are called close together when nine of ten lie within a quarter of the run.
 CLOSE_SHARE, CLOSE_PART = 0.9, 0.25
 BURST_FACTOR = 2.0

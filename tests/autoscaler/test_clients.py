@@ -10,11 +10,11 @@ from small_fleets import HARDWARE, ONE_AT_A_TIME, config, fates, fleet_of, servi
 
 from autoscaler.interface import ScalingLimits
 from autoscaler.policies import make_policy
-from autoscaler.simulator.client_state import ClientConfig
 from autoscaler.simulator.fleet import Fleet
 from autoscaler.simulator.fleet_state import Fate
 from autoscaler.simulator.router_state import QueueOrder, RouterConfig, Routing
 from autoscaler.simulator.run import simulate
+from loadgen.client_config import ClientConfig
 from loadgen.trace import Service, Trace
 
 # No jitter and no Retry-After: pauses of 0.5, 1, 2, 4, 8, 8, ... s.
@@ -90,7 +90,7 @@ def test_an_attempt_that_takes_too_long_is_given_up_in_the_queue_and_in_the_engi
     assert fleet.requests.replica[0] == -1
     fleet.advance(100.0)
     # 0: 3.0 to 5.5, in the engine from 3.5 on, where one step ended; 1: 1.0 to 3.5, then 4.0 to 6.5, there from 5.5 on
-    assert fates(fleet) == [Fate.DEADLINE_IN_ENGINE, Fate.DEADLINE_IN_ENGINE]
+    assert fates(fleet) == [Fate.GIVEN_UP, Fate.GIVEN_UP]
     assert fleet.requests.finished_s.tolist() == [5.5, 6.5]
     assert resent_s(fleet) == [3.0, 4.0]
     assert fleet.requests.received_tokens.tolist() == [1, 0]
@@ -164,6 +164,19 @@ def test_impatient_clients_make_a_short_overload_last() -> None:
     served, sent = outcomes["impatient"]
     assert served < 40
     assert sent > 200
+
+
+def test_the_record_of_a_request_that_was_given_up_says_so_and_where_it_was() -> None:
+    # Steps take about 1 s: request 0 is given up in the engine after one, request 1 in the queue.
+    impatient = ClientConfig(timeout_s=1.5, max_attempts=1)
+    one = config(client=impatient, hardware=SLOW, max_ongoing_requests=1, limits=ScalingLimits(1, 1))
+    records = simulate(
+        trace([0.0, 0.1], 10, 50), make_policy("ray-default"), one, rng=np.random.default_rng(0)
+    ).records.to_pandas()
+    assert records["status"].tolist() == ["cancelled", "cancelled"]
+    assert records["cause"].tolist() == ["given_up", "given_up"]
+    assert records["phase"].tolist() == ["decode", "router_queue"]
+    assert records["finished_s"].tolist() == [1.5, 1.6]
 
 
 def test_records_hold_the_number_of_attempts() -> None:

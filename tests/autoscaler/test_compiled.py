@@ -17,11 +17,11 @@ def test_code_compiled_before_the_newest_source_is_deleted_and_the_rest_is_kept(
     for name, compiled_s in {"caller.old.nbi": 60, "caller.new.nbi": 150, "caller.cpython.pyc": 60}.items():
         (cache / name).touch()
         os.utime(cache / name, (compiled_s, compiled_s))
-    drop_outdated_code(folder, (folder, rules))
+    drop_outdated_code(folder, (rules / "rule.py", folder / "caller.py"))
     assert sorted(path.name for path in cache.iterdir()) == ["caller.cpython.pyc", "caller.new.nbi"]
 
 
 def test_a_folder_that_was_never_compiled_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "kernel.py").touch()
-    drop_outdated_code(tmp_path, (tmp_path,))
+    drop_outdated_code(tmp_path, (tmp_path / "kernel.py",))
     assert [path.name for path in tmp_path.iterdir()] == ["kernel.py"]

@@ -14,13 +14,13 @@ from small_engines import TOKENS_AND_SEQUENCES
 
 from autoscaler.decision_record import DecisionRecord
 from autoscaler.interface import ClusterSnapshot, Priority, ScalingDecision, ScalingLimits, ServiceClass, Slo
-from autoscaler.simulator.client_state import ClientConfig
 from autoscaler.simulator.faults import LostMetrics, NodeDeath, RandomDeaths, ReplicaDeath
 from autoscaler.simulator.fleet_config import FleetConfig
 from autoscaler.simulator.fleet_run import SimulationResult
 from autoscaler.simulator.run import simulate
 from autoscaler.simulator.shared_run import SharingModel, simulate_together
 from autoscaler.simulator.snapshots import ForecastSettings
+from loadgen.client_config import ClientConfig
 from loadgen.trace import Trace, make_trace
 
 FLEET = FleetConfig(

@@ -6,11 +6,11 @@ from numpy.typing import ArrayLike
 from small_fleets import ONE_AT_A_TIME, config, fleet_of, services, trace
 
 from autoscaler.interface import ClusterSnapshot, ScalingDecision, ScalingLimits
-from autoscaler.simulator.client_state import ClientConfig
 from autoscaler.simulator.fleet_run import FleetRun
 from autoscaler.simulator.run import run_fleet
 from autoscaler.simulator.snapshots import ArrivalCounts, ForecastFeed, what_is_resent
 from forecasting.interface import Forecast
+from loadgen.client_config import ClientConfig
 from loadgen.trace import SERVICE_LABELS, Service, make_trace
 
 SERVICES = ("conversation", "api")

@@ -1,4 +1,4 @@
-"""The options of router and clients in YAML: what the simulator makes of them, and what a live run refuses."""
+"""The options of router and clients in YAML: what simulated and live runs make of them."""
 
 import math
 from pathlib import Path
@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 import yaml
 
-from autoscaler.simulator.client_state import ClientConfig
 from autoscaler.simulator.fleet_config import FleetConfig
 from autoscaler.simulator.router_state import QueueOrder, RouterConfig, Routing
+from loadgen.client_config import SEND_ONCE, ClientConfig
 from loadgen.errors import InputError
 from loadgen.strict_config import parse
 from serve_app.config import read_serve_file
 from serve_app.router_settings import LIVE_ROUTINGS, RouterSettings, check_live_router
-from testbed.client_settings import ClientSettings, check_live_client
+from testbed.client_settings import ClientSettings, client_config_of
 from testbed.config import Experiment, Overrides, load_experiment
 from testbed.simulate import fleet_of
 
@@ -71,7 +71,6 @@ def test_a_choice_that_does_not_exist_is_refused(settings: dict[str, Any], messa
 def test_a_live_fleet_refuses_in_one_line_what_only_a_simulated_one_does() -> None:
     for routing in LIVE_ROUTINGS:
         check_live_router(RouterSettings(routing=routing, queue_order=QueueOrder.FIFO))
-    check_live_client(None)
     with pytest.raises(InputError) as refused:
         check_live_router(RouterSettings(routing=Routing.KV_AWARE))
     assert str(refused.value) == (
@@ -80,5 +79,25 @@ def test_a_live_fleet_refuses_in_one_line_what_only_a_simulated_one_does() -> No
     )
     with pytest.raises(InputError, match=r"kv_watermark_fraction is 0\.5, which is simulated only"):
         check_live_router(RouterSettings(kv_watermark_fraction=0.5))
-    with pytest.raises(InputError, match="a live run sends each request once"):
-        check_live_client(ClientSettings())
+
+
+def test_clients_that_are_not_described_send_once_and_wait() -> None:
+    assert client_config_of(None) == SEND_ONCE == ClientConfig(timeout_s=math.inf, max_attempts=1)
+    assert client_config_of(ClientSettings(timeout_s=2.0)) == ClientConfig(timeout_s=2.0)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"max_attempts": 0}, "'max_attempts'"),
+        ({"timeout_s": 0}, "'timeout_s'"),
+        ({"backoff_s": float("inf")}, "'backoff_s'"),
+        ({"jitter_fraction": 1.5}, "'jitter_fraction'"),
+        ({"retries": 2}, "unknown key 'retries'; known keys: backoff_s, honours_retry_after"),
+    ],
+)
+def test_clients_that_cannot_be_are_refused_in_one_line(values: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError) as refused:
+        parse(ClientSettings, values, "client")
+    assert said in str(refused.value)
+    assert "\n" not in str(refused.value)

@@ -71,7 +71,7 @@ def test_turns_wait_what_is_refused_is_sent_again_and_the_folder_tells_of_it(
         return Script([(0.0, b"busy")], status=503, headers=headers) if refused else stream(ask)
 
     server.script_for = script
-    sending = ("--sessions", "--retries", "2", "--warm-up-s", "0.3", "--no-self-test", "--actors", "2")
+    sending = ("--sessions", "--max-attempts", "3", "--warm-up-s", "0.3", "--no-self-test", "--actors", "2")
     asking = ("--temperature", "0.5", "--extra-body", '{"top_p": 0.9}', "--header", "X-Team: blue", "--free-lengths")
     out = tmp_path / "out"
     code, stdout, stderr = load(
@@ -101,7 +101,7 @@ def test_turns_wait_what_is_refused_is_sent_again_and_the_folder_tells_of_it(
     assert summary["warm_up"] == {"until_s": 0.3, "requests": 1}  # the second turn waited until it was over
     assert summary["requests"]["total"]["offered"] == 9
     assert "the first 0.3 s are a warm-up" in stdout
-    assert yaml.safe_load((out / "config.yaml").read_text())["replay"]["retries"] == 2
+    assert yaml.safe_load((out / "config.yaml").read_text())["client"]["max_attempts"] == 3
 
     plan = load_trace(out / "plan.parquet")
     assert plan.prompt_tokens.tolist() == [8] * 10
@@ -195,7 +195,7 @@ def test_a_warm_up_lasts_until_the_servers_caches_are_in_use(server: MockServer,
         (("--header", "nope"), "--header: got 'nope', want 'Name: value'"),
         (("--users", "2", "--sessions"), "two ways to send"),
         (("--think-s", "1"), "give users too"),
-        (("--retries", "-1"), "'retries'"),
+        (("--max-attempts", "0"), "'max_attempts'"),
         (("--warm-up-s", "1e9"), "none would count"),
         (("--ramp", "1:2:3", "--sessions"), "does not go with --sessions or --users"),
         (("--find-knee", "--ramp", "1:2:3"), "--find-knee: chooses the rates itself"),

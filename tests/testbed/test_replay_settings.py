@@ -17,7 +17,6 @@ from testbed.replay_settings import ReplaySettings
         ({"duration_s": 10.0}, "think_s and duration_s are of a closed loop"),
         ({"warm_up_s": 1.0, "warm_up_kv": True}, "choose one"),
         ({"users": 0}, "'users'"),
-        ({"retries": -1}, "'retries'"),
         ({"warm_up_s": float("nan")}, "'warm_up_s'"),
         ({"temperature": -0.1}, "'temperature'"),
         ({"extra_body": {"stream": False}}, "sets 'stream' itself"),
