@@ -2,23 +2,14 @@
 
 import asyncio
 from collections.abc import Callable
-from enum import Enum, auto
 from typing import Self
 from urllib.parse import urlsplit
 
 from loadgen.http_head import ResponseHead
 from loadgen.http_stream import Call, ConnectionPool
-from loadgen.outcome import (
-    End,
-    Received,
-    end_at_deadline,
-    end_by_cancelling,
-    end_by_giving_up,
-    end_of_answer,
-    end_of_connection,
-)
+from loadgen.outcome import Finish, Received, end_of_request
 from loadgen.plan import PlannedRequest, header_lines
-from loadgen.records import RequestRecord, Status
+from loadgen.records import RequestRecord
 from loadgen.run_clock import RunClock
 from loadgen.sse import EndlessEvent, StreamedAnswer
 from loadgen.target import Target
@@ -32,16 +23,6 @@ _PATIENCE_S = 1.0
 _UNREAD_BYTES = 128 * 1024
 _ERROR_BODY_BYTES = 64 * 1024
 _DONE = b"[DONE]"
-
-
-class _Finish(Enum):
-    """What ended a request."""
-
-    BODY = auto()
-    CONNECTION = auto()
-    DEADLINE = auto()
-    GIVEN_UP = auto()
-    CANCELLED = auto()
 
 
 class StreamClient:
@@ -71,7 +52,8 @@ class StreamClient:
         """Write the request now; `on_end` is called once, soon after the deadline at the latest, whatever happens.
 
         It may be called before this returns. The connection is closed at the deadline, when the client gives the
-        request up, and by `Exchange.cancel`, so that the engine can free what the request holds.
+        request up, and by `Exchange.cancel`, so that the engine can free what the request holds. Of a request that is
+        sent late, it is closed at the deadline from the sending, so that it is known whether only the lag made it fail.
         """
         head = self._heads.get(request.path)
         if head is None:
@@ -105,14 +87,15 @@ class Exchange:
         self._clock = clock
         self._on_end: Callable[[Exchange], None] | None = on_end
         self._keeps_chunk_offsets = keeps_chunk_offsets
-        self._received = Received(request, StreamedAnswer())
-        self._due_s = self._received.due_s
+        first_sent_s = self.sent_s if request.first_sent_s is None else request.first_sent_s
+        self._received = Received(request, first_sent_s, StreamedAnswer())
+        self._closing_s = self._received.due_from_send_s
         self._monotonic_s = clock.monotonic_s
-        self._give_up_s = min(self._due_s, self.sent_s + request.timeout_s)
-        self._due_monotonic_s = clock.start_monotonic_s + self._due_s
+        self._give_up_s = min(self._closing_s, self.sent_s + request.timeout_s)
+        self._closing_monotonic_s = clock.start_monotonic_s + self._closing_s
         self._pieces: list[tuple[float, bytes]] = []  # with instants of the monotonic clock: the run's costs a call
         self._unread_bytes = 0
-        self._finish: _Finish | None = None
+        self._finish: Finish | None = None
         self._record: RequestRecord | None = None
         self._ended_s = 0.0
         self._failure = ""
@@ -127,7 +110,7 @@ class Exchange:
 
     def cancel(self) -> None:
         """Give the request up and close its connection. Does nothing after its end."""
-        self._end(_Finish.CANCELLED)
+        self._end(Finish.CANCELLED)
 
     def head_received(self, head: ResponseHead) -> None:
         """Note the status and the headers."""
@@ -140,7 +123,7 @@ class Exchange:
         self._unread_bytes += len(content)
         if is_last:
             return
-        if self._unread_bytes > _UNREAD_BYTES or instant_s > self._due_monotonic_s:
+        if self._unread_bytes > _UNREAD_BYTES or instant_s > self._closing_monotonic_s:
             self._look(self._clock.now_s())
         elif _DONE in content:
             self._wait_until(self._clock.now_s() + _BODY_END_S)
@@ -148,7 +131,7 @@ class Exchange:
     def ended(self, failure: str | None) -> None:
         """The connection's last word."""
         self._failure = failure or ""
-        self._end(_Finish.BODY if failure is None else _Finish.CONNECTION)
+        self._end(Finish.BODY if failure is None else Finish.CONNECTION)
 
     def record(self) -> RequestRecord:
         """What became of the request; to be asked for after its end. The answer is read at the first call."""
@@ -177,12 +160,11 @@ class Exchange:
     def _make_record(self) -> RequestRecord:
         received, answer = self._received, self._received.answer
         self._read_pieces()
-        if self._finish is _Finish.BODY and self._is_stream:
+        if self._finish is Finish.BODY and self._is_stream:
             answer.finish(self._ended_s)
-        end = self._end_reached()
         finished_s = self._ended_s if answer.done_s is None else answer.done_s
-        if end.status is Status.OK and finished_s > self._due_s:
-            end = end_at_deadline(received)
+        assert self._finish is not None, "asked for after its end"
+        end = end_of_request(received, self._finish, finished_s, self._failure)
         request, first_token_s = self.request, answer.first_token_s
         return RequestRecord(
             request_id=request.request_id,
@@ -204,25 +186,14 @@ class Exchange:
             phase=end.phase,
         )
 
-    def _end_reached(self) -> End:
-        """The end, by what brought it about; after `[DONE]`, what happens to the connection is no matter."""
-        received = self._received
-        if received.answer.done_s is not None or self._finish is _Finish.BODY:
-            return end_of_answer(received)
-        if self._finish is _Finish.CONNECTION:
-            return end_of_connection(received, self._failure)
-        if self._finish is _Finish.GIVEN_UP:
-            return end_by_giving_up(received)
-        return end_at_deadline(received) if self._finish is _Finish.DEADLINE else end_by_cancelling(received)
-
-    def _end(self, finish: _Finish) -> None:
+    def _end(self, finish: Finish) -> None:
         if self._finish is not None:
             return
         self._finish = finish
-        self._ended_s = self._due_s if finish is _Finish.DEADLINE else self._clock.now_s()
+        self._ended_s = self._closing_s if finish is Finish.DEADLINE else self._clock.now_s()
         if self._timer is not None:
             self._timer.cancel()
-        if self._call is not None and finish in (_Finish.DEADLINE, _Finish.GIVEN_UP, _Finish.CANCELLED):
+        if self._call is not None and finish in (Finish.DEADLINE, Finish.GIVEN_UP, Finish.CANCELLED):
             self._call.abort()
         on_end, self._on_end, self._call, self._timer = self._on_end, None, None, None
         if on_end is not None:
@@ -245,22 +216,22 @@ class Exchange:
         self._read_pieces()
         answer = self._received.answer
         if self._failure:
-            self._end_here(_Finish.CONNECTION)
+            self._end_here(Finish.CONNECTION)
         elif answer.done_s is not None:
             if now_s >= answer.done_s + _BODY_END_S:
-                self._end_here(_Finish.BODY)
+                self._end_here(Finish.BODY)
             else:
                 self._wait_until(answer.done_s + _BODY_END_S)
         elif now_s < self._give_up_s:
             self._wait_until(self._give_up_s)
-        elif now_s < self._due_s:
-            self._end(_Finish.GIVEN_UP)
-        elif answer.content_s or now_s >= self._due_s + _PATIENCE_S:
-            self._end(_Finish.DEADLINE)
+        elif now_s < self._closing_s:
+            self._end(Finish.GIVEN_UP)
+        elif answer.content_s or now_s >= self._closing_s + _PATIENCE_S:
+            self._end(Finish.DEADLINE)
         else:
-            self._wait_until(self._due_s + _PATIENCE_S)
+            self._wait_until(self._closing_s + _PATIENCE_S)
 
-    def _end_here(self, finish: _Finish) -> None:
+    def _end_here(self, finish: Finish) -> None:
         """End it although the server has not: nothing that may still come matters."""
         if self._call is not None:
             self._call.abort()

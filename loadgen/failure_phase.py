@@ -9,10 +9,9 @@ import pyarrow.compute as pc
 
 from loadgen.records import RECORD_SCHEMA, Cause, Phase, Status
 
-# A request that was sent later than after this share of its time was not given the time that it was promised.
+# What was still not sent after this share of its time would not have been given the time that it was promised.
 LAG_DEADLINE_FRACTION = 0.5
 
-_DEADLINES = (Cause.DEADLINE_IN_QUEUE, Cause.DEADLINE_IN_ENGINE, Cause.NO_READY_REPLICA)
 _KNOWN = (
     "request_id",
     "service",
@@ -44,10 +43,10 @@ class FailedRequest:
     """What is known of a request that failed.
 
     Attributes:
-        lateness_s: sent so long after its instant, or, if it never was, still not sent then.
+        lateness_s: sent so long after its instant, or, if it never was, still not sent.
         deadline_s: its time, from its instant.
         is_sent: it was sent.
-        is_begun: the first token of its answer came in time.
+        is_begun: the first token of its answer came in time, counted from its sending.
         named: what the server's error named.
         cut_off: what the engine reported, where it did not bring the request to its end.
         was_draining: the replica that had it was draining when it failed.
@@ -80,15 +79,14 @@ def phase_of(request: FailedRequest) -> Phase | None:
 
 
 def _is_lag(request: FailedRequest) -> bool:
-    """Whether the load generator left the server too little time, or none.
+    """Whether the load generator alone made it fail: it sent it late, or not at all.
 
-    A refusal, an error or a lost replica is no matter of time. What was not sent since somebody ended the run is no
-    lag either, unless it was due long before.
+    What was sent had its whole time, counted from the sending: where it failed all the same, the lag is not why. What
+    was not sent since somebody ended the run is no lag either, unless it was due long before.
     """
-    if not request.is_sent and request.cause is Cause.CLIENT_LOST:
-        return True
-    is_of_time = not request.is_sent or request.cause in _DEADLINES
-    return is_of_time and request.lateness_s > LAG_DEADLINE_FRACTION * request.deadline_s
+    if request.is_sent:
+        return request.cause is Cause.SENT_LATE
+    return request.cause is Cause.CLIENT_LOST or request.lateness_s > LAG_DEADLINE_FRACTION * request.deadline_s
 
 
 def with_phases(records: pa.Table, deadlines_s: Mapping[str, float], server: ServerWord | None = None) -> pa.Table:
@@ -115,7 +113,7 @@ def _phase_of_record(record: Mapping[str, Any], deadlines_s: Mapping[str, float]
         lateness_s=(record["finished_s"] if sent_s is None else sent_s) - record["scheduled_s"],
         deadline_s=deadline_s,
         is_sent=sent_s is not None,
-        is_begun=first_token_s is not None and first_token_s - record["scheduled_s"] <= deadline_s,
+        is_begun=first_token_s is not None and first_token_s - max(sent_s, record["scheduled_s"]) <= deadline_s,
         named=None if record["phase"] is None else Phase(record["phase"]),
         cut_off=server.cut_off.get(record["request_id"]),
         was_draining=replica_id is not None and server.was_draining(replica_id, record["finished_s"]),

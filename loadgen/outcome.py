@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Any, TypeVar
 
 from loadgen.http_head import ResponseHead
@@ -13,6 +14,16 @@ Word = TypeVar("Word", Cause, Phase)
 
 _ERROR_TEXT_CHARACTERS = 300
 _REPLICA_ID_CHARACTERS = 200
+
+
+class Finish(Enum):
+    """What ended a request: the answer's body, its connection, or the client, for one reason or another."""
+
+    BODY = auto()
+    CONNECTION = auto()
+    DEADLINE = auto()
+    GIVEN_UP = auto()
+    CANCELLED = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +41,14 @@ class Received:
     """What came of the answer to a request until its end.
 
     Attributes:
+        sent_s: when the request was first sent.
         head: None = none came.
         answer: what the stream said; empty where the status was not 200.
         error_body: the body where it was not.
     """
 
     request: PlannedRequest
+    sent_s: float
     answer: StreamedAnswer
     head: ResponseHead | None = None
     error_body: bytes = b""
@@ -44,6 +57,11 @@ class Received:
     def due_s(self) -> float:
         """The instant of the deadline."""
         return self.request.scheduled_s + self.request.deadline_s
+
+    @property
+    def due_from_send_s(self) -> float:
+        """The instant of the deadline if it counts from the sending: later by the load generator's lag."""
+        return max(self.request.scheduled_s, self.sent_s) + self.request.deadline_s
 
     @property
     def replica_id(self) -> str | None:
@@ -60,6 +78,22 @@ class Received:
         else:
             came = f"after {tokens or 0} of {asked} tokens"
         return f"{came}; replica {self.replica_id}" if self.replica_id else came
+
+
+def end_of_request(received: Received, finish: Finish, finished_s: float, failure: str) -> End:
+    """The end that `finish` brought about at `finished_s`; `failure` says what was wrong with the connection.
+
+    After `[DONE]`, what happens to the connection is no matter; after the deadline, nothing can make it end ok.
+    """
+    if received.answer.done_s is not None or finish is Finish.BODY:
+        end = end_of_answer(received)
+    elif finish is Finish.CONNECTION:
+        end = end_of_connection(received, failure)
+    elif finish is Finish.DEADLINE:
+        end = end_at_deadline(received)
+    else:
+        end = end_by_giving_up(received) if finish is Finish.GIVEN_UP else end_by_cancelling(received)
+    return end if finished_s <= received.due_s else end_after_deadline(received, end, finished_s)
 
 
 def end_of_answer(received: Received) -> End:
@@ -96,10 +130,19 @@ def end_of_connection(received: Received, reason: str) -> End:
 def end_at_deadline(received: Received) -> End:
     """The deadline passed here, before the server said anything of it."""
     first_token_s = received.answer.first_token_s
-    is_started = first_token_s is not None and first_token_s <= received.due_s
+    is_started = first_token_s is not None and first_token_s <= received.due_from_send_s
     cause = Cause.DEADLINE_IN_ENGINE if is_started else Cause.DEADLINE_IN_QUEUE
     message = f"deadline of {received.request.deadline_s:g} s passed; ended {received.progress()}"
     return End(Status.TIMED_OUT, cause, message)
+
+
+def end_after_deadline(received: Received, end: End, finished_s: float) -> End:
+    """`end` came after the deadline: it timed out, and it is told where that was the load generator's lag alone."""
+    if end.status is Status.OK and finished_s <= received.due_from_send_s:
+        lateness_s, deadline_s = received.sent_s - received.request.scheduled_s, received.request.deadline_s
+        message = f"answered within {deadline_s:g} s of the sending, but sent {lateness_s:.3g} s late"
+        return End(Status.TIMED_OUT, Cause.SENT_LATE, message)
+    return end if end.status is Status.TIMED_OUT else end_at_deadline(received)
 
 
 def end_by_giving_up(received: Received) -> End:

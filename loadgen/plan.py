@@ -38,6 +38,7 @@ class PlannedRequest:
         header_lines: its own ones, as they are sent, each with its line end.
         body: the JSON; in memory, or a view of a file.
         planned_s: where the plan had it, if `scheduled_s` came of the end of another request; None = just there.
+        first_sent_s: when it was sent for the first time, if it is sent again; None = it has not been sent.
         timeout_s: its client gives it up so long after it was sent; infinity = at the deadline.
     """
 
@@ -52,6 +53,7 @@ class PlannedRequest:
     header_lines: bytes
     body: bytes | memoryview
     planned_s: float | None = None
+    first_sent_s: float | None = None
     timeout_s: float = inf
 
 

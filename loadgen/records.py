@@ -32,6 +32,7 @@ class Cause(StrEnum):
     NO_READY_REPLICA = "no_ready_replica"
     DEADLINE_IN_QUEUE = "deadline_in_queue"
     DEADLINE_IN_ENGINE = "deadline_in_engine"
+    SENT_LATE = "sent_late"  # answered within its time from the sending: only the load generator made it late
     REPLICA_LOST = "replica_lost"
     STREAM_CUT = "stream_cut"
     CONNECTION = "connection"

@@ -102,7 +102,7 @@ class Retrying:
             return
         tries.repeated += 1
         self._tries[request.request_id] = tries
-        self._requests[request.request_id] = request
+        self._requests[request.request_id] = replace(request, first_sent_s=tries.first_sent_s)
         heapq.heappush(self._due, (due_s, request.request_id))
 
     def unsent(self) -> Iterator[PlannedRequest]:

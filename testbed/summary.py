@@ -5,7 +5,7 @@ from typing import Any
 
 from autoscaler.interface import Slo
 from loadgen.metrics import summarise_records
-from loadgen.validity import judge_validity, timed_out_after_late_send
+from loadgen.validity import failed_requests, judge_validity
 from serve_app.start_settings import planned_start_s
 from testbed.burst_response import summarise_bursts
 from testbed.cache_metrics import summarise_prefix_cache
@@ -30,7 +30,7 @@ def summarise(results: Results, *, cut_short: str | None = None, problems: Seque
         "warm_up": {"until_s": warm_up_s, "requests": len(results.records) - len(measured)} if warm_up_s else None,
         "validity": judge_validity(measured).as_json(),
         "requests": summarise_records(measured, slos, trace_s - warm_up_s).as_json(),
-        "timed_out_after_late_send": timed_out_after_late_send(measured),
+        "failed_requests": failed_requests(measured),
     }
     if not results.replicas.empty:
         fleet = results.config["serve"]["fleet"]

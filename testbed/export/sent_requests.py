@@ -7,7 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from loadgen.metrics import Floats, Mask, float_column, is_value
-from loadgen.records import Status
+from loadgen.records import Cause, Status
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -16,6 +16,7 @@ class SentRequests:
 
     Attributes:
         rows: the records as they are, one for each element of the arrays.
+        is_ok: answered within the deadline, counted from the send too.
         ttft_s, latency_s: from the send to the first token and to the last chunk with text, or to the end where the
             chunks' instants were not kept; NaN = never came.
         gaps_s: between chunks, of each request; empty where their instants were not kept.
@@ -47,7 +48,7 @@ def sent_requests(records: pd.DataFrame) -> SentRequests:
     ended_s = np.where(np.isnan(last_chunk_s), float_column(rows, "finished_s"), last_chunk_s)
     return SentRequests(
         rows=rows,
-        is_ok=is_value(rows, "status", Status.OK),
+        is_ok=is_value(rows, "status", Status.OK) | is_value(rows, "cause", Cause.SENT_LATE),
         sent_s=sent_s,
         ttft_s=first_token_s - sent_s,
         latency_s=ended_s - sent_s,

@@ -36,6 +36,7 @@ CAUSES: dict[str, str] = {
     Cause.GIVEN_UP: "#9d97b5",
     Cause.RUN_ENDED: "#6f7682",
     Cause.CLIENT_LOST: "#c7ad4f",
+    Cause.SENT_LATE: "#d8b4a0",
 }
 
 

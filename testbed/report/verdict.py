@@ -18,6 +18,7 @@ REASONS: dict[str, str] = {
     Cause.NO_READY_REPLICA: "no replica was ready",
     Cause.DEADLINE_IN_QUEUE: "the wait at the router was too long",
     Cause.DEADLINE_IN_ENGINE: "the engine did not finish in time",
+    Cause.SENT_LATE: "the load generator sent them late",
     Cause.REPLICA_LOST: "the replica was lost",
     Cause.STREAM_CUT: "the stream was cut",
     Cause.CONNECTION: "the connection failed",

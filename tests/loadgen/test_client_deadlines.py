@@ -49,12 +49,22 @@ async def test_deadline_after_the_first_token_is_in_the_engine_and_closes_the_co
     assert server.asks[0].gone_s - clock.start_monotonic_s <= 0.25 + LATE_S
 
 
-async def test_the_deadline_is_absolute_from_the_schedule_not_from_the_sending(server: Any) -> None:
+async def test_a_request_that_was_sent_late_is_open_for_its_whole_time_from_the_sending(server: Any) -> None:
     server.script_for = server.stream(gap_s=0.02)
     began_s = time.monotonic()
-    record = await send(server.url, request_for(tokens=100, deadline_s=1.0), RunClock(began_s - 0.9))
-    assert record.status is Status.TIMED_OUT
-    assert time.monotonic() - began_s <= 0.1 + LATE_S
+    record = await send(server.url, request_for(tokens=100, deadline_s=0.4), RunClock(began_s - 0.3))
+    assert (record.status, record.cause) == (Status.TIMED_OUT, Cause.DEADLINE_IN_ENGINE)
+    assert 0.4 <= time.monotonic() - began_s <= 0.4 + LATE_S
+    assert record.sent_s is not None
+    assert record.finished_s == record.sent_s + 0.4
+
+
+async def test_an_answer_that_only_the_late_sending_made_late_says_so(server: Any) -> None:
+    server.script_for = server.stream(gap_s=0.02)
+    record = await send(server.url, request_for(tokens=10, deadline_s=1.0), RunClock(time.monotonic() - 0.9))
+    assert (record.status, record.cause, record.output_tokens) == (Status.TIMED_OUT, Cause.SENT_LATE, 10)
+    assert record.sent_s is not None
+    assert 1.0 < record.finished_s < record.sent_s + 1.0
 
 
 async def test_an_answer_that_is_done_stays_ok_when_the_body_never_ends(server: Any) -> None:

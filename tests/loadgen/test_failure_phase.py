@@ -36,11 +36,14 @@ STORIES = {
         failed(Cause.DEADLINE_IN_ENGINE, cut_off=Phase.DECODE, was_draining=True),
         Phase.DECODE,
     ),
-    "sent with less than half of its time left": (
-        failed(Cause.DEADLINE_IN_ENGINE, lateness_s=15.1, is_begun=True),
+    "sent late, and answered within its time from then": (
+        failed(Cause.SENT_LATE, lateness_s=0.01, is_begun=True, cut_off=Phase.DECODE),
         Phase.CLIENT_LAG,
     ),
-    "sent with half of its time left": (failed(Cause.DEADLINE_IN_ENGINE, lateness_s=15.0, is_begun=True), Phase.DECODE),
+    "sent late, and not answered within its time from then": (
+        failed(Cause.DEADLINE_IN_ENGINE, lateness_s=29.0, is_begun=True),
+        Phase.DECODE,
+    ),
     "sent late, and refused": (
         failed(Cause.QUEUE_FULL, lateness_s=20.0, named=Phase.ROUTER_QUEUE),
         Phase.ROUTER_QUEUE,
@@ -88,15 +91,17 @@ def test_records_get_the_phase_of_what_failed_and_keep_all_else() -> None:
             record(3, Status.TIMED_OUT, Cause.DEADLINE_IN_ENGINE),
             record(4, Status.TIMED_OUT, Cause.DEADLINE_IN_QUEUE, first_token_s=10.5, finished_s=11.0),
             record(5, Status.TIMED_OUT, Cause.DEADLINE_IN_QUEUE, phase=Phase.ROUTER_QUEUE),
-            record(6, Status.TIMED_OUT, Cause.DEADLINE_IN_QUEUE, sent_s=6.0),
+            record(6, Status.TIMED_OUT, Cause.SENT_LATE, sent_s=6.0, first_token_s=7.0, finished_s=12.0),
             record(7, Status.CANCELLED, Cause.CLIENT_LOST, sent_s=None),
             record(8, Status.OK, None, first_token_s=1.0),
+            record(9, Status.TIMED_OUT, Cause.DEADLINE_IN_ENGINE, sent_s=6.0, first_token_s=15.0, finished_s=16.0),
         ]
     )
     server = ServerWord({3: Phase.PREFILL, 8: Phase.DECODE}, lambda replica_id, at_s: replica_id == "a" and at_s >= 5)
     named = with_phases(table, {"api": 10.0}, server)
     assert named["phase"].to_pylist() == [
         None, "replica_lost", "drained", "prefill", None, "router_queue", "client_lag", "client_lag", None,
+        "decode",
     ]  # fmt: skip
     assert named.drop_columns("phase").equals(table.drop_columns("phase"))
     assert named.schema.equals(table.schema)

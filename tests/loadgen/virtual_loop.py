@@ -74,6 +74,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             self._now_s = max(self._now_s, self._scheduled[0].when())  # type: ignore[attr-defined]
         super()._run_once()  # type: ignore[misc]
 
+    def stall(self, seconds: float) -> None:
+        """Keep the loop busy for so long: what was due meanwhile is done after it."""
+        self._now_s += seconds
+
     async def getaddrinfo(self, host: Any, port: Any, **_: Any) -> Any:
         return [(0, 0, 0, "", (host, port))]
 
