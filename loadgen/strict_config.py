@@ -128,8 +128,8 @@ def _model_in(annotation: Any, path: tuple[int | str, ...]) -> type[BaseModel] |
     models = _models_in(annotation)
     for part in path:
         for candidate in models:
-            tags = {str(getattr(field.annotation, "__args__", ("",))[0]) for field in candidate.model_fields.values()}
-            if str(part) in tags:
+            fields = candidate.model_fields.values()
+            if any(part in getattr(field.annotation, "__args__", ()) for field in fields):
                 return candidate
     return models[0] if models else None
 

@@ -1,5 +1,6 @@
-"""Faults as an experiment file lists them, each by its `kind`."""
+"""Faults as an experiment file lists them, each by its `kind`; their keys are those of the simulator's faults."""
 
+from collections.abc import Callable
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
@@ -32,9 +33,7 @@ class NodeDies(StrictModel):
     at_s: NonNegative
 
 
-class FaultWindow(StrictModel):
-    """A fault that holds in [start_s, end_s)."""
-
+class _Window(StrictModel):
     start_s: NonNegative
     end_s: Positive
 
@@ -45,64 +44,40 @@ class FaultWindow(StrictModel):
         return self
 
 
-class ReplicasDieAtRandom(FaultWindow):
+class Outage(_Window):
+    """No start begins that is asked for, no replica's report gets through, or there is no new forecast."""
+
+    kind: Literal["provisioning_blocked", "lost_metrics", "stale_forecast"]
+
+
+class ReplicasDieAtRandom(_Window):
     """Each replica that serves in the window dies after an exponential time of this mean."""
 
     kind: Literal["replicas_die_at_random"]
     mean_time_between_failures_s: Positive
 
 
-class ProvisioningIsBlocked(FaultWindow):
-    """Starts that are asked for in the window begin at its end; replicas of a warm pool are there already."""
-
-    kind: Literal["provisioning_blocked"]
-
-
-class StartsAreSlow(FaultWindow):
+class StartsAreSlow(_Window):
     """Cold starts that begin in the window take `factor` times as long."""
 
     kind: Literal["slow_start"]
     factor: Positive
 
 
-class MetricsAreLost(FaultWindow):
-    """No replica's report gets through."""
-
-    kind: Literal["lost_metrics"]
-
-
-class ForecastIsStale(FaultWindow):
-    """There is no new forecast."""
-
-    kind: Literal["stale_forecast"]
-
-
 FaultSettings = Annotated[
-    ReplicaDies
-    | NodeDies
-    | ReplicasDieAtRandom
-    | ProvisioningIsBlocked
-    | StartsAreSlow
-    | MetricsAreLost
-    | ForecastIsStale,
-    Field(discriminator="kind"),
+    ReplicaDies | NodeDies | Outage | ReplicasDieAtRandom | StartsAreSlow, Field(discriminator="kind")
 ]
+_FAULTS: dict[str, Callable[..., Fault]] = {
+    "replica_dies": ReplicaDeath,
+    "node_dies": NodeDeath,
+    "provisioning_blocked": ProvisioningBlocked,
+    "lost_metrics": LostMetrics,
+    "stale_forecast": StaleForecast,
+    "replicas_die_at_random": RandomDeaths,
+    "slow_start": SlowStart,
+}
 
 
 def fault_of(settings: FaultSettings) -> Fault:
     """The same as the simulator takes it."""
-    match settings:
-        case ReplicaDies():
-            return ReplicaDeath(settings.at_s, settings.replicas)
-        case NodeDies():
-            return NodeDeath(settings.at_s)
-        case ReplicasDieAtRandom():
-            return RandomDeaths(settings.mean_time_between_failures_s, settings.start_s, settings.end_s)
-        case ProvisioningIsBlocked():
-            return ProvisioningBlocked(settings.start_s, settings.end_s)
-        case StartsAreSlow():
-            return SlowStart(settings.start_s, settings.end_s, settings.factor)
-        case MetricsAreLost():
-            return LostMetrics(settings.start_s, settings.end_s)
-        case ForecastIsStale():
-            return StaleForecast(settings.start_s, settings.end_s)
+    return _FAULTS[settings.kind](**settings.model_dump(exclude={"kind"}))

@@ -132,6 +132,7 @@ def test_a_warm_pool_is_refused_where_the_application_is_built() -> None:
         ({"kind": "lost_metrics", "start_s": 5, "end_s": 5}, "want start_s < end_s, got 5 and 5"),
         ({"kind": "slow_start", "start_s": 0, "end_s": 5, "factor": 0}, r"'faults\.0\.factor'"),
         ({"kind": "meteor", "at_s": 5}, "replica_dies"),
+        ({"kind": "stale_forecast", "at_s": 5}, r"unknown key 'faults\.0\.at_s'; known keys: end_s, kind, start_s"),
     ],
 )
 def test_a_fault_that_makes_no_sense_is_an_error_that_says_why(
