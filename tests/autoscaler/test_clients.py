@@ -167,16 +167,19 @@ def test_impatient_clients_make_a_short_overload_last() -> None:
 
 
 def test_the_record_of_a_request_that_was_given_up_says_so_and_where_it_was() -> None:
-    # Steps take about 1 s: request 0 is given up in the engine after one, request 1 in the queue.
+    # Steps take about 1 s, the engine takes one request. At 1.5 s request 0 is given up with a token, and 2 takes its
+    # place since conversations go first; it waits there for the end of a step until 1.7 s. Request 1 never leaves the
+    # router.
     impatient = ClientConfig(timeout_s=1.5, max_attempts=1)
     one = config(client=impatient, hardware=SLOW, max_ongoing_requests=1, limits=ScalingLimits(1, 1))
+    order = [Service.CONVERSATION, Service.API, Service.CONVERSATION]
     records = simulate(
-        trace([0.0, 0.1], 10, 50), make_policy("ray-default"), one, rng=np.random.default_rng(0)
+        trace([0.0, 0.1, 0.2], 10, 50, order), make_policy("ray-default"), one, rng=np.random.default_rng(0)
     ).records.to_pandas()
-    assert records["status"].tolist() == ["cancelled", "cancelled"]
-    assert records["cause"].tolist() == ["given_up", "given_up"]
-    assert records["phase"].tolist() == ["decode", "router_queue"]
-    assert records["finished_s"].tolist() == [1.5, 1.6]
+    assert records["status"].tolist() == ["cancelled"] * 3
+    assert records["cause"].tolist() == ["given_up"] * 3
+    assert records["phase"].tolist() == ["decode", "router_queue", "engine_queue"]
+    assert records["finished_s"].tolist() == pytest.approx([1.5, 1.6, 1.7])
 
 
 def test_records_hold_the_number_of_attempts() -> None:
