@@ -53,6 +53,8 @@ class WindowSummary:
         windows: those in which requests were scheduled; the others tell nothing of the SLO.
         slo_lost: of these, how many lost it; None = a service promises nothing.
         slo_lost_fraction: None also where there are no such windows.
+        late_first_tokens, slow_tokens: requests of the whole run, as the columns; with the failed ones, all that missed
+            the SLO.
         worst: the window with most requests that missed their SLO (without an SLO: that failed); None = none did.
     """
 
@@ -60,6 +62,8 @@ class WindowSummary:
     windows: int
     slo_lost: int | None
     slo_lost_fraction: float | None
+    late_first_tokens: int | None
+    slow_tokens: int | None
     worst: Window | None
 
     def as_json(self) -> dict[str, Any]:
@@ -85,9 +89,10 @@ def windowed_metrics(
     """One row per window from `start_s` on; the last one holds `end_s`, or the last request or answer if that is later.
 
     Columns: start_s, end_s. By the scheduled instant of the requests: offered, failed, failure_fraction (R), answered
-    (ended ok with two tokens or more), tpot_mean_s (L: the mean TPOT of these), attained and attainment_fraction. By
-    the time at which they came: output_tokens_per_s (P: the tokens of requests that ended ok, spread evenly from the
-    first token to the end of each). NaN where there is nothing to divide by, and for the SLO where a service has none.
+    (ended ok with two tokens or more), tpot_mean_s (L: the mean TPOT of these), attained and attainment_fraction, and
+    of those that ended ok but missed the SLO late_first_tokens and slow_tokens (TTFT kept, TPOT missed). By the time at
+    which they came: output_tokens_per_s (P: the tokens of requests that ended ok, spread evenly from the first token to
+    the end of each). NaN where there is nothing to divide by, and for the SLO where a service has none.
 
     Failures and tokens over all windows are those of the run; so are R weighted by offered, L weighted by answered,
     and P weighted by the windows' lengths, over the run's.
@@ -97,7 +102,7 @@ def windowed_metrics(
     is_ok = latencies.is_ok
     scheduled_s, finished_s = float_column(frame, "scheduled_s"), float_column(frame, "finished_s")
     last_s = max(end_s, start_s, float(scheduled_s.max(initial=0.0)), float(finished_s[is_ok].max(initial=0.0)))
-    edges_s: Floats = start_s + np.arange(math.floor((last_s - start_s) / window_s) + 3) * window_s
+    edges_s = np.asarray(start_s + np.arange(math.floor((last_s - start_s) / window_s) + 3) * window_s, np.float64)
     edges_s = edges_s[: np.searchsorted(edges_s, last_s, side="right") + 1]  # the last edge is the first after the end
     windows = len(edges_s) - 1
     window = window_of(scheduled_s, edges_s)
@@ -106,9 +111,15 @@ def windowed_metrics(
     has_tpot = is_ok & ~np.isnan(latencies.tpot_s)
     answered = count_per_window(window[has_tpot], windows)
     tpot_sum_s = np.bincount(window[has_tpot], latencies.tpot_s[has_tpot], minlength=windows + 1)[:windows]
-    attained = np.full(windows, np.nan)
+    attained, late, slow = np.full((3, windows), np.nan)
     if set(frame["service"].unique()) <= set(slos):
-        attained = count_per_window(window[attained_promise(frame, latencies, slos)], windows).astype(np.float64)
+        is_attained = attained_promise(frame, latencies, slos)
+        promised_s = frame["service"].map({service: slo.ttft_s for service, slo in slos.items()}).to_numpy(np.float64)
+        is_late = is_ok & (latencies.ttft_s > promised_s)
+        attained, late, slow = (
+            count_per_window(window[chosen], windows).astype(np.float64)
+            for chosen in (is_attained, is_late, is_ok & ~is_attained & ~is_late)
+        )
     return pd.DataFrame(
         {
             "start_s": edges_s[:-1],
@@ -117,6 +128,8 @@ def windowed_metrics(
             "failed": failed,
             "answered": answered,
             "attained": attained,
+            "late_first_tokens": late,
+            "slow_tokens": slow,
             "failure_fraction": _shares(failed, offered),
             "tpot_mean_s": _shares(tpot_sum_s, answered),
             "output_tokens_per_s": _tokens(frame, is_ok, edges_s) / window_s,
@@ -125,7 +138,7 @@ def windowed_metrics(
     )
 
 
-def is_slo_lost(attained: NDArray[np.number], offered: NDArray[np.integer]) -> Mask:
+def lost_windows(attained: NDArray[np.number], offered: NDArray[np.integer]) -> Mask:
     """Of each window, whether fewer than `HELD_FRACTION` of its requests attain the SLO; one without any loses none."""
     return np.asarray(attained < HELD_FRACTION * offered - _ROUNDING, dtype=np.bool_)
 
@@ -135,13 +148,15 @@ def summarise_windows(windows: pd.DataFrame, window_s: float) -> WindowSummary:
     offered, attained = windows["offered"].to_numpy(), windows["attained"].to_numpy()
     has_promise = not np.isnan(attained).any()
     missed = offered - attained if has_promise else windows["failed"].to_numpy()
-    lost = int(is_slo_lost(attained, offered).sum()) if has_promise else None
+    lost = int(lost_windows(attained, offered).sum()) if has_promise else None
     used = int((offered > 0).sum())
     return WindowSummary(
         window_s=window_s,
         windows=used,
         slo_lost=lost,
         slo_lost_fraction=lost / used if lost is not None and used else None,
+        late_first_tokens=int(windows["late_first_tokens"].sum()) if has_promise else None,
+        slow_tokens=int(windows["slow_tokens"].sum()) if has_promise else None,
         worst=_window(windows.iloc[int(np.argmax(missed))]) if missed.max(initial=0) > 0 else None,
     )
 

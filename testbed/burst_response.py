@@ -10,18 +10,19 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from loadgen.metrics import LatencyPromise, attained_promise, float_column, request_latencies
-from loadgen.statistics.bursts import find_bursts_by
+from loadgen.statistics.bursts import BurstCount, find_bursts_by
 from loadgen.statistics.timeline import HOUR_S, MINUTE_S
+from loadgen.windows import lost_windows
 from testbed.fleet_metrics import target_changes
 
-# The SLO is lost in a window in which less than this share of the requests attains it, and held again from the first
-# of so many windows in a row in which it is not lost.
-HELD_FRACTION = 0.9
+# The SLO is held again from the first of so many windows in a row in which it is not lost.
 _WINDOWS_HELD = 3
 # Bursts are looked for as in descriptions of traces: by the minute, against the ten minutes before. A run of less than
 # an hour has too few minutes: by 5 s, against the 20 s before.
 _SHORT_BIN_S, _SHORT_LEVEL_BINS = 5.0, 4
 _MOST_LISTED = 20
+# What waits at the end of a burst still fails for so long.
+_AFTERMATH_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +93,7 @@ def summarise_bursts(
     Those that begin in the first `warm_up_s` do not count.
     """
     scheduled_s = float_column(records, "scheduled_s")
-    if duration_s < HOUR_S:
-        found = find_bursts_by(scheduled_s, duration_s, _SHORT_BIN_S, _SHORT_LEVEL_BINS)
-    else:
-        found = find_bursts_by(scheduled_s, duration_s, MINUTE_S)
+    found = _find_bursts(scheduled_s, duration_s)
     if found is None:
         return None
     bin_s = found.bin_s
@@ -128,6 +126,21 @@ def summarise_bursts(
     return _sum_up(responses, bin_s)
 
 
+def burst_before(bursts: Sequence[Mapping[str, Any]], instant_s: float) -> Mapping[str, Any] | None:
+    """The last of the bursts, as in summary.json, that was going on at an instant or had ended shortly before."""
+    near = [
+        burst for burst in bursts if burst["onset_s"] <= instant_s < burst["onset_s"] + burst["length_s"] + _AFTERMATH_S
+    ]
+    return max(near, key=lambda burst: float(burst["onset_s"]), default=None)
+
+
+def _find_bursts(scheduled_s: NDArray[np.float64], duration_s: float) -> BurstCount | None:
+    """The bursts of the offered load, by the rule that goes with the run's length."""
+    if duration_s < HOUR_S:
+        return find_bursts_by(scheduled_s, duration_s, _SHORT_BIN_S, _SHORT_LEVEL_BINS)
+    return find_bursts_by(scheduled_s, duration_s, MINUTE_S)
+
+
 def _sum_up(responses: list[BurstResponse], bin_s: float) -> BurstSummary:
     worst = sorted(responses, key=lambda burst: (-burst.failed, -burst.requests))[:_MOST_LISTED]
     return BurstSummary(
@@ -145,10 +158,9 @@ def _sum_up(responses: list[BurstResponse], bin_s: float) -> BurstSummary:
 
 
 def _windows_held(scheduled_s: NDArray[np.float64], attained: NDArray[np.bool_], bin_s: float) -> NDArray[np.bool_]:
-    """Of each window, whether the SLO is held in it; one without requests loses nothing."""
+    """Of each window, whether the SLO is held in it."""
     windows = (scheduled_s / bin_s).astype(np.int64)
-    offered = np.bincount(windows)
-    return np.asarray(np.bincount(windows, attained) >= HELD_FRACTION * offered - 1e-9, dtype=np.bool_)
+    return ~lost_windows(np.bincount(windows, attained), np.bincount(windows))
 
 
 def _slo(is_held: NDArray[np.bool_], bin_s: float, onset_s: float, length_s: float) -> tuple[bool, float | None]:

@@ -71,6 +71,7 @@ def load_command(
     knee_from: options.KneeFrom = 1.0,
     knee_step_s: options.KneeStepSeconds = 60.0,
     self_test: options.SelfTest = True,
+    window_s: options.WindowSeconds = None,
     chunk_offsets: options.ChunkOffsets = True,
     metrics_url: options.MetricsUrls = None,
     exports: Exports = None,
@@ -135,6 +136,7 @@ def load_command(
         ramp=None if ramp is None else read_ramp(ramp),
         self_test=self_test,
         chunk_offsets=chunk_offsets,
+        window_s=window_s,
         metrics_urls=None if metrics_url is None else tuple(metrics_url),
     )
     if find_knee:

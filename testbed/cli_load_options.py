@@ -131,6 +131,12 @@ KneeStepSeconds = Annotated[float, typer.Option(help="Length of a step.", rich_h
 SelfTest = Annotated[
     bool, typer.Option(help="First measure what this client can send in time.", rich_help_panel=OUTPUT)
 ]
+WindowSeconds = Annotated[
+    float | None,
+    typer.Option(
+        min=1, help="Windows of the figures over time; default: 5 s, 60 s or 1 h by length.", rich_help_panel=OUTPUT
+    ),
+]
 ChunkOffsets = Annotated[
     bool, typer.Option(help="Record when each chunk came, for the time between them.", rich_help_panel=OUTPUT)
 ]

@@ -7,10 +7,10 @@ the result, written to config.yaml, repeats the run from anywhere.
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
-from pydantic import NonNegativeFloat, NonNegativeInt, model_validator
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, model_validator
 
 from autoscaler.policies import parameter_names
 from autoscaler.simulator.cost_model import load_hardware
@@ -37,6 +37,8 @@ from testbed.client_settings import ClientSettings
 from testbed.fault_settings import FaultSettings
 from testbed.replay_settings import ReplaySettings
 from testbed.replica_hardware import Chosen, with_derived_rate, with_hardware, with_rate, with_static_fleet
+
+WindowSeconds = Annotated[float, Field(ge=1)]
 
 
 class WorkloadSettings(Selection):
@@ -69,6 +71,7 @@ class ExperimentConfig(StrictModel):
         client: how clients time out and try again; None = they send once and wait for the deadline.
         replay: how a live run sends.
         settle_s: the fleet is watched for so long after the last request, to see it shrink.
+        window_s: length of the windows in which figures are told over time; None = as the run's length suggests.
         faults: what goes wrong in a simulated run.
         address: where a live run lets Serve listen; taken from the Serve config file.
     """
@@ -82,6 +85,7 @@ class ExperimentConfig(StrictModel):
     replay: ReplaySettings = ReplaySettings()
     client: ClientSettings | None = None
     settle_s: NonNegativeFloat = 30.0
+    window_s: WindowSeconds | None = None
     faults: tuple[FaultSettings, ...] = ()
     address: ServeAddress | None = None
 

@@ -53,6 +53,7 @@ class LoadSettings:
     client: ClientSettings | None = None
     ramp: Ramp | None = None
     self_test: bool = True
+    window_s: float | None = None  # of the figures over time; None = as the run's length suggests
     chunk_offsets: bool = True
     metrics_urls: tuple[str, ...] | None = None  # None = the server's own /metrics, where it has one
 
@@ -214,6 +215,7 @@ def at_rate(settings: LoadSettings, rate_per_s: float, duration_s: float) -> Loa
     return replace(settings, ramp=Ramp(rate_per_s, rate_per_s, duration_s))
 
 
+        **({} if settings.window_s is None else {"window_s": settings.window_s}),
 def describe_config(traffic: Path, settings: LoadSettings) -> dict[str, Any]:
     """What config.yaml says of such a run."""
     promise = {"deadline_s": settings.deadline_s, "ttft_s": settings.ttft_s, "tpot_s": settings.tpot_s}

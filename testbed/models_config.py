@@ -16,6 +16,7 @@ from testbed.config import (
     Experiment,
     ExperimentConfig,
     Overrides,
+    WindowSeconds,
     WorkloadSettings,
     read_source,
     resolve_experiment,
@@ -61,6 +62,7 @@ class ModelsConfig(StrictModel):
         workload: the traffic from which models with a `trace_model` take theirs.
         gpu_budget: GPUs of the cluster (`autoscaler.simulator.shared_budget` says who gets them).
         settle_s: the fleets are watched for so long after the last request.
+        window_s: as in an experiment of one model.
     """
 
     name: str
@@ -69,6 +71,7 @@ class ModelsConfig(StrictModel):
     gpu_budget: PositiveFloat
     models: Annotated[tuple[ModelSettings, ...], Field(min_length=1)]
     settle_s: NonNegativeFloat = 30.0
+    window_s: WindowSeconds | None = None
 
     @model_validator(mode="after")
     def _check_models(self) -> Self:

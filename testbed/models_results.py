@@ -28,7 +28,11 @@ def of_model(results: Results, name: str) -> Results:
     facts = (results.environment.get("models") or {}).get(name) or {}
     return replace(
         results,
-        config={"name": name, "seed": results.config.get("seed"), "serve": settings["serve"]},
+        config={
+            "name": name,
+            **{key: results.config[key] for key in ("seed", "window_s") if key in results.config},
+            "serve": settings["serve"],
+        },
         environment={**{key: value for key, value in results.environment.items() if key != "models"}, **facts},
         records=results.records[results.records["model"] == name],
         decisions=[decision for decision in results.decisions if decision.get("model") == name],

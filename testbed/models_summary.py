@@ -9,11 +9,19 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from loadgen.metrics import summarise_records
+from loadgen.windows import summarise_windows
 from testbed.cache_metrics import summarise_prefix_cache
 from testbed.fleet_metrics import summarise_fleet
 from testbed.models_results import by_model_and_service, names_of_models, of_model
 from testbed.results import Results
-from testbed.summary import gpus_per_replica, run_duration_s, service_slos, summarise
+from testbed.summary import (
+    gpus_per_replica,
+    measured_windows,
+    run_duration_s,
+    service_slos,
+    summarise,
+    window_length_s,
+)
 
 ADDED_UP = ("gpu_hours", "scale_ups", "scale_downs", "flaps", "decisions", "policy_errors", "forecast_fallbacks")
 ROUNDING = 1e-9
@@ -55,6 +63,7 @@ def summarise_results(
         "planned_requests": int(trace["requests"]),
         "recorded_requests": len(results.records),
         "requests": requests.as_json(),
+        "windows": summarise_windows(measured_windows(labelled), window_length_s(labelled)).as_json(),
         "prefix_cache": summarise_prefix_cache(results.engine),
         "models": {name: summarise(replace(part, summary=None)) for name, part in parts.items()},
     }

@@ -3,9 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
+import pandas as pd
+
 from autoscaler.interface import Slo
 from loadgen.metrics import summarise_records
 from loadgen.validity import failed_requests, judge_validity
+from loadgen.windows import default_window_s, summarise_windows, windowed_metrics
 from serve_app.start_settings import planned_start_s
 from testbed.burst_response import summarise_bursts
 from testbed.cache_metrics import summarise_prefix_cache
@@ -17,8 +20,7 @@ from testbed.warm_up import measured_records, warm_up_until_s
 def summarise(results: Results, *, cut_short: str | None = None, problems: Sequence[str] = ()) -> dict[str, Any]:
     """The figures of a run as plain JSON values."""
     planned = int(results.environment["trace"]["requests"])
-    trace_s = float(results.environment["trace"]["duration_s"])
-    duration_s = run_duration_s(results)
+    trace_s, duration_s = _trace_s(results), run_duration_s(results)
     warm_up_s, measured = warm_up_until_s(results), measured_records(results)
     slos = service_slos(results.config)
     summary: dict[str, Any] = {
@@ -52,18 +54,40 @@ def summarise(results: Results, *, cut_short: str | None = None, problems: Seque
         initial_replicas=initial_replicas(results),
         warm_up_s=warm_up_s,
     )
+    summary["windows"] = summarise_windows(measured_windows(results), window_length_s(results)).as_json()
     summary["prefix_cache"] = summarise_prefix_cache(results.engine)
     summary["bursts"] = None if bursts is None else bursts.as_json()
     return summary
 
 
+def window_length_s(results: Results) -> float:
+    """How long the windows of the figures over time are: as configured, or as the run's length suggests."""
+    chosen = results.config.get("window_s")
+    return default_window_s(_trace_s(results)) if chosen is None else float(chosen)
+
+
+def measured_windows(results: Results, window_s: float | None = None) -> pd.DataFrame:
+    """The figures per window (`windowed_metrics`) from the end of the warm-up on."""
+    return windowed_metrics(
+        measured_records(results),
+        service_slos(results.config),
+        window_s=window_length_s(results) if window_s is None else window_s,
+        start_s=warm_up_until_s(results),
+        end_s=_trace_s(results),
+    )
+
+
 def run_duration_s(results: Results) -> float:
     """From instant 0 to the end of all that was seen: the trace, its last request, the last replica."""
-    ends_s = [float(results.environment["trace"]["duration_s"])]
+    ends_s = [_trace_s(results)]
     for frame, column in ((results.records, "finished_s"), (results.replicas, "end_s")):
         if not frame.empty:
             ends_s.append(float(frame[column].max()))
     return max(ends_s)
+
+
+def _trace_s(results: Results) -> float:
+    return float(results.environment["trace"]["duration_s"])
 
 
 def initial_replicas(results: Results) -> int:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from testbed.burst_response import HELD_FRACTION
+from loadgen.windows import HELD_FRACTION
 from testbed.report.facts import RunFacts
 from testbed.report.number_text import NOTHING, percent, quantity
 from testbed.report.time_bins import instant, length

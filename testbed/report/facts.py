@@ -48,6 +48,13 @@ class RunFacts:
         return self.summary.get("fleet")
 
     @property
+    def bursts(self) -> list[dict[str, Any]]:
+        """The worst bursts, of all models, as in summary.json and in order of time."""
+        summaries = [model.summary for model in self.models.values()] or [self.summary]
+        worst = [burst for summary in summaries for burst in (summary.get("bursts") or {"worst": ()})["worst"]]
+        return sorted(worst, key=lambda burst: float(burst["onset_s"]))
+
+    @property
     def found_fraction(self) -> float | None:
         """Share of the admitted requests' tokens that the prefix caches had; None where there is no such cache."""
         found: float | None = (self.summary.get("prefix_cache") or {}).get("found_fraction")
@@ -66,7 +73,7 @@ class RunFacts:
         if warm_up:
             notes.append(
                 f"the first {warm_up['until_s']:g} s are a warm-up: the {warm_up['requests']:,} requests in it count "
-                "for no figure; the plots show them"
+                "for no figure; the plots show them, shaded"
             )
         return notes
 

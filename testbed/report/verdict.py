@@ -1,15 +1,16 @@
-"""The run in one sentence of plain words, and what a reader must know before trusting its numbers."""
+"""The run in a few sentences of plain words, and what a reader must know before trusting its numbers."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
 from loadgen.records import Cause, Status
+from testbed.burst_response import burst_before
 from testbed.fleet_metrics import replica_counts
 from testbed.report.facts import RunFacts
 from testbed.report.number_text import percent, quantity
 from testbed.report.panels import Floats
-from testbed.report.time_bins import bins_over, instant, length
+from testbed.report.time_bins import length, moment
 from testbed.warm_up import measured_records
 
 # As they read after 'because'.
@@ -41,12 +42,10 @@ OVERLOAD = frozenset(
 )
 # Failures are called close together when nine of ten lie within a quarter of the run.
 CLOSE_SHARE, CLOSE_PART = 0.9, 0.25
-BURST_FACTOR = 2.0
-BURST_LOOK_BACK_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class Stretch:
     """A stretch of time, and how many of the failures came in it."""
 
     start_s: float
@@ -55,11 +54,11 @@ class Window:
 
 
 def write_verdict(facts: RunFacts) -> str:
-    """Say how many requests were served well, why the others failed, and what the fleet did and cost."""
+    """Say whether the SLO held and when it did not, why requests missed it, and what the fleet did and cost."""
     if facts.total["offered"] == 0:
         return "No request was recorded."
-    clauses = [_served(facts), _failed(facts), _fleet(facts)]
-    return "; ".join(clause for clause in clauses if clause) + "."
+    sentences = (_served(facts), _missed(facts), _fleet(facts))
+    return " ".join(f"{sentence[0].upper()}{sentence[1:]}." for sentence in sentences if sentence)
 
 
 def list_warnings(facts: RunFacts) -> list[str]:
@@ -90,7 +89,39 @@ def _served(facts: RunFacts) -> str:
     requests = f"{total['offered']:,} request" + ("s" if total["offered"] != 1 else "")
     if total["attainment_fraction"] is None:
         return f"{percent(total['ok'] / total['offered'])} of {requests} ended ok (no SLO was set)"
-    return f"{percent(total['attainment_fraction'])} of {requests} met their SLO"
+    served = f"{percent(total['attainment_fraction'])} of {requests} met their SLO"
+    return "; ".join(part for part in (served, _held(facts)) if part)
+
+
+def _held(facts: RunFacts) -> str:
+    """In how many windows the SLO was lost, and the worst of them."""
+    windows = facts.summary.get("windows")
+    if not windows or not windows["windows"]:
+        return ""
+    each = f"window{'s' if windows['windows'] != 1 else ''} of {length(windows['window_s'])}"
+    if not windows["slo_lost"]:
+        return f"it was held in {'all ' if windows['windows'] > 1 else 'the '}{windows['windows']:,} {each}"
+    worst = windows["worst"]
+    missed = round((1 - worst["attainment_fraction"]) * worst["offered"])
+    at = _at(worst["start_s"], facts)
+    return (
+        f"it was lost in {windows['slo_lost']:,} of {windows['windows']:,} {each}, at worst at {at}, "
+        f"where {missed:,} of {worst['offered']:,} missed it"
+    )
+
+
+def _missed(facts: RunFacts) -> str:
+    """Why requests missed their SLO: they failed, or were too slow."""
+    windows = facts.summary.get("windows") or {}
+    slow = [
+        f"{windows[key]:,} {what}"
+        for key, what in (
+            ("late_first_tokens", "got the first token too late"),
+            ("slow_tokens", "got the further tokens too slowly"),
+        )
+        if windows.get(key)
+    ]
+    return "; ".join([_failed(facts), *slow])
 
 
 def _failed(facts: RunFacts) -> str:
@@ -117,50 +148,35 @@ def _because(by_cause: dict[str, int], failures: int) -> str:
 
 def _when(facts: RunFacts) -> str:
     """Where most failures lie in time, if they lie close together."""
-    measured, records = measured_records(facts.results), facts.results.records
+    measured, by_cause = measured_records(facts.results), facts.total["by_cause"]
     failed_s = np.sort(measured.loc[measured["status"] != Status.OK, "scheduled_s"].to_numpy(np.float64))
-    window = closest_window(failed_s)
-    if window.failures == 1:
-        return f"at {instant(window.start_s)}" if len(failed_s) == 1 else ""
-    if window.end_s - window.start_s > CLOSE_PART * facts.duration_s:
+    stretch = closest_stretch(failed_s)
+    if stretch.failures == 1:
+        return f"at {_at(stretch.start_s, facts)}" if len(failed_s) == 1 else ""
+    if stretch.end_s - stretch.start_s > CLOSE_PART * facts.duration_s:
         return ""
-    share = "" if window.failures == len(failed_s) else f"{window.failures:,} of them "
-    start, end = instant(window.start_s), instant(window.end_s)
-    onset_s = None
-    if max(facts.total["by_cause"], key=facts.total["by_cause"].__getitem__, default=None) in OVERLOAD:
-        onset_s = burst_before(records["scheduled_s"].to_numpy(np.float64), facts.duration_s, window.start_s)
-    if onset_s is not None:
-        return f"{share}in the {length(max(window.end_s - onset_s, 1.0))} after the burst at {instant(onset_s)}"
+    share = "" if stretch.failures == len(failed_s) else f"{stretch.failures:,} of them "
+    is_overload = max(by_cause, key=by_cause.__getitem__, default=None) in OVERLOAD
+    burst = burst_before(facts.bursts, stretch.start_s) if is_overload else None
+    if burst is not None:
+        after_s = max(stretch.end_s - burst["onset_s"], 1.0)
+        return f"{share}in the {length(after_s)} from the onset of the burst at {_at(burst['onset_s'], facts)} on"
+    start, end = _at(stretch.start_s, facts), _at(stretch.end_s, facts)
     return f"{share}at {start}" if start == end else f"{share}between {start} and {end}"
 
 
-def closest_window(instants_s: Floats) -> Window:
+def _at(time_s: float, facts: RunFacts) -> str:
+    return moment(time_s, facts.duration_s)
+
+
+def closest_stretch(instants_s: Floats) -> Stretch:
     """The shortest stretch that holds nine tenths of the sorted instants."""
     needed = max(1, int(np.ceil(CLOSE_SHARE * len(instants_s))))
     lengths_s = instants_s[needed - 1 :] - instants_s[: len(instants_s) - needed + 1]
     first = int(np.argmin(lengths_s))
     if instants_s[-1] - instants_s[0] <= 1.5 * lengths_s[first]:
-        return Window(float(instants_s[0]), float(instants_s[-1]), len(instants_s))
-    return Window(float(instants_s[first]), float(instants_s[first + needed - 1]), needed)
-
-
-def burst_before(arrivals_s: Floats, duration_s: float, failure_s: float) -> float | None:
-    """Start of the burst that was going on at `failure_s` or ended shortly before: twice the median rate or more."""
-    bins = bins_over(duration_s, most_bins=60)
-    counts = bins.count_of(arrivals_s)
-    busy = counts[counts > 0]
-    if len(busy) < 3:
-        return None
-    is_burst = counts >= max(BURST_FACTOR * float(np.median(busy)), 2)
-    last = int(failure_s // bins.width_s)
-    first = max(0, int((failure_s - BURST_LOOK_BACK_S) // bins.width_s))
-    found = [index for index in range(first, min(last, bins.count - 1) + 1) if is_burst[index]]
-    if not found:
-        return None
-    onset = found[-1]
-    while onset > 0 and is_burst[onset - 1]:
-        onset -= 1
-    return onset * bins.width_s
+        return Stretch(float(instants_s[0]), float(instants_s[-1]), len(instants_s))
+    return Stretch(float(instants_s[first]), float(instants_s[first + needed - 1]), needed)
 
 
 def _fleet(facts: RunFacts) -> str:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loadgen.metrics import summarise_records
-from loadgen.windows import Window, default_window_s, is_slo_lost, summarise_windows, windowed_metrics
+from loadgen.windows import Window, default_window_s, lost_windows, summarise_windows, windowed_metrics
 
 Slo = namedtuple("Slo", "ttft_s tpot_s")
 SLOS = {"api": Slo(1.0, 0.5), "conversation": Slo(1.0, 0.5)}
@@ -41,6 +41,8 @@ def test_windows_by_hand() -> None:
     assert table["offered"].tolist() == [2, 1, 1, 0]
     assert table["failed"].tolist() == [0, 1, 0, 0]
     assert table["attained"].tolist() == [1, 0, 1, 0]
+    assert table["slow_tokens"].tolist() == [1, 0, 0, 0], "TTFT 1 s is kept, TPOT 1 s is not"
+    assert table["late_first_tokens"].tolist() == [0, 0, 0, 0]
     np.testing.assert_allclose(table["failure_fraction"], [0, 1, 0, math.nan])
     np.testing.assert_allclose(table["tpot_mean_s"], [0.55, math.nan, math.nan, math.nan])
     np.testing.assert_allclose(table["output_tokens_per_s"], [0.8, 0, 0.1, 0], atol=1e-12)
@@ -59,6 +61,15 @@ def test_tokens_belong_to_the_windows_in_which_they_came() -> None:
     np.testing.assert_allclose(table["output_tokens_per_s"], [0.4, 2.0, 1.6], atol=1e-9)
 
 
+def test_a_late_first_token_is_told_from_slow_tokens_by_the_promise_of_its_service() -> None:
+    late_and_slow, slow = (0.0, 1.5, 9.5, 5, "ok"), (0.0, 0.5, 9.5, 5, "ok")
+    patient = records_of(late_and_slow, service="conversation")
+    records = pd.concat([records_of(late_and_slow, slow), patient], ignore_index=True)
+    slos = SLOS | {"conversation": Slo(2.0, 0.5)}
+    table = windowed_metrics(records, slos, window_s=10.0, end_s=5.0)
+    assert (table["late_first_tokens"].tolist(), table["slow_tokens"].tolist()) == ([1], [2])
+
+
 def test_windows_begin_where_the_warm_up_ends() -> None:
     table = windowed_metrics(RUN.iloc[2:], SLOS, window_s=10.0, start_s=14.0, end_s=35.0)
     assert table["start_s"].tolist() == [14.0, 24.0, 34.0]
@@ -69,6 +80,7 @@ def test_the_summary_counts_the_windows_that_lose_the_slo_and_shows_the_worst() 
     summary = summarise_windows(windowed_metrics(RUN, SLOS, window_s=10.0, end_s=35.0), 10.0)
     assert (summary.windows, summary.slo_lost) == (3, 2)
     assert summary.slo_lost_fraction == pytest.approx(2 / 3)
+    assert (summary.late_first_tokens, summary.slow_tokens) == (0, 1)
     # One request missed in each of the first two windows: the earlier one is shown.
     assert summary.worst == Window(0.0, 10.0, 2, 0, 0.0, pytest.approx(0.55), pytest.approx(0.8), 0.5)
     assert json.loads(json.dumps(summary.as_json(), allow_nan=False))["worst"]["offered"] == 2
@@ -81,7 +93,7 @@ def test_a_run_that_keeps_every_promise_has_no_worst_window() -> None:
 
 def test_without_a_promise_the_worst_window_is_that_of_most_failures() -> None:
     summary = summarise_windows(windowed_metrics(RUN, {}, window_s=10.0, end_s=35.0), 10.0)
-    assert (summary.slo_lost, summary.slo_lost_fraction) == (None, None)
+    assert (summary.slo_lost, summary.slo_lost_fraction, summary.slow_tokens) == (None, None, None)
     assert summary.worst is not None
     assert (summary.worst.start_s, summary.worst.attainment_fraction) == (10.0, None)
 
@@ -92,7 +104,7 @@ def test_no_requests_at_all_give_windows_of_which_nothing_is_known() -> None:
 
 
 def test_nine_of_ten_hold_a_window_and_an_empty_one_loses_nothing() -> None:
-    lost = is_slo_lost(np.array([9, 8, 0, 27, 26]), np.array([10, 10, 0, 30, 30]))
+    lost = lost_windows(np.array([9, 8, 0, 27, 26]), np.array([10, 10, 0, 30, 30]))
     assert lost.tolist() == [False, True, False, False, True]
 
 
@@ -126,6 +138,8 @@ def test_averages_weighted_by_window_are_those_of_the_run(
     table = windowed_metrics(records, SLOS, window_s=window_s, end_s=end_s)
     assert table["offered"].sum() == len(drawn)
     assert table["failed"].sum() == run.offered - run.ok
+    kinds = ["attained", "failed", "late_first_tokens", "slow_tokens"]
+    assert (table[kinds].sum(axis=1) == table["offered"]).all(), "each request is of one kind"
     used, answered = table[table["offered"] > 0], table[table["answered"] > 0]
     assert np.average(used["failure_fraction"], weights=used["offered"]) == pytest.approx(run.failure_fraction)
     assert np.average(used["attainment_fraction"], weights=used["offered"]) == pytest.approx(run.attainment_fraction)

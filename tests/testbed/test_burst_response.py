@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from autoscaler.interface import Slo
-from testbed.burst_response import BurstSummary, summarise_bursts
+from testbed.burst_response import BurstSummary, burst_before, summarise_bursts
 from testbed.report.burst_table import burst_rows, burst_sentence
 from testbed.report.facts import gather_facts
 from testbed.report.page import render_page
@@ -127,6 +127,15 @@ def test_a_load_that_never_jumps_has_no_bursts() -> None:
 def test_a_run_of_a_few_seconds_is_too_short_for_bursts() -> None:
     records = records_of(np.arange(20.0), np.full(20, 0.1), np.zeros(20, bool))
     assert summarise_bursts(records, [], replicas(), SLOS, duration_s=20.0, initial_replicas=1) is None
+
+
+def test_a_failure_is_laid_to_the_last_burst_that_goes_on_or_has_just_ended() -> None:
+    bursts = [{"onset_s": 100.0, "length_s": 30.0}, {"onset_s": 170.0, "length_s": 10.0}]
+    onsets_s = [
+        None if (burst := burst_before(bursts, instant_s)) is None else burst["onset_s"]
+        for instant_s in (99.9, 100.0, 129.0, 169.0, 170.0, 239.9, 240.0)
+    ]
+    assert onsets_s == [None, 100.0, 100.0, 100.0, 170.0, 170.0, None]
 
 
 def test_the_report_tells_the_burst_of_the_story(tmp_path: Path, story: Any, write_run: Any) -> None:

@@ -1,0 +1,73 @@
+"""The tables of the report hold the folder's numbers, and their rows add up."""
+
+import dataclasses
+import itertools
+from pathlib import Path
+from typing import Any
+
+from testbed.conclude import conclude_run
+from testbed.report.facts import gather_facts
+from testbed.report.tables import failure_table, service_table, target_changes
+from testbed.results import Results
+
+
+def test_the_changes_of_the_target_are_listed_with_their_reasons(results: Results) -> None:
+    changes = target_changes(gather_facts(results))
+    assert [(change.time, change.before, change.after) for change in changes] == [
+        ("0:53", "2", "6"),
+        ("2:20", "6", "2"),
+    ]
+    assert "reactive asks 6" in changes[0].reason
+
+
+def test_failures_are_listed_by_cause_the_most_frequent_first(results: Results) -> None:
+    rows = failure_table(gather_facts(results))
+    assert [row.cause for row in rows] == ["deadline_in_queue", "replica_lost"]
+    assert "deadline passed at the router" in rows[0].example
+
+
+def test_failures_say_in_which_phase_they_were_as_far_as_that_is_known(
+    tmp_path: Path, story: Any, write_run: Any
+) -> None:
+    """Of those past their deadline in the queue every third was in the router's, every third in a cold start."""
+    phases = ("router_queue", "cold_start", None)
+    in_queue = itertools.count()
+    records = [
+        record | {"phase": phases[next(in_queue) % 3]} if record.get("cause") == "deadline_in_queue" else record
+        for record in story.records
+    ]
+    results = conclude_run(write_run(tmp_path / "run", dataclasses.replace(story, records=records)))
+    count, lost = next(in_queue), sum(record.get("cause") == "replica_lost" for record in records)
+    router, cold, unknown = (count + 2) // 3, (count + 1) // 3, count // 3
+    rows = failure_table(gather_facts(results))
+    named = {"router queue": router, "cold start": cold, "not known": unknown}
+    assert dict(rows[0].phases) == {phase: f"{failed}" for phase, failed in named.items()}
+    assert rows[1].phases == ()
+    cells = {row.label: row.cells[-1] for row in service_table(gather_facts(results))[1] if row.kind == "sub"}
+    assert (cells["router queue"], cells["cold start"]) == (f"{router}", f"{cold}")
+    assert cells["not known"] == f"{unknown + lost}"
+
+
+def test_a_run_that_knows_no_phase_shows_none(results: Results) -> None:
+    assert all(row.phases == () for row in failure_table(gather_facts(results)))
+    assert "Failed in phase" not in [row.label for row in service_table(gather_facts(results))[1]]
+
+
+def test_attempts_are_shown_where_a_request_was_sent_more_than_once(
+    results: Results, tmp_path: Path, story: Any, write_run: Any
+) -> None:
+    assert "attempts" not in [row.label for row in service_table(gather_facts(results))[1]]
+    records = [record | {"attempts": 3 if place % 10 == 0 else 1} for place, record in enumerate(story.records)]
+    again = conclude_run(write_run(tmp_path / "run", dataclasses.replace(story, records=records)))
+    retried = -(-len(records) // 10)
+    cells = {row.label: row.cells[-1] for row in service_table(gather_facts(again))[1] if row.kind == "sub"}
+    assert (cells["sent more than once"], cells["attempts"]) == (f"{retried:,}", f"{len(records) + 2 * retried:,}")
+
+
+def test_the_table_of_services_adds_up(results: Results) -> None:
+    columns, rows = service_table(gather_facts(results))
+    assert columns == ("api", "conversation", "all")
+    for row in rows:
+        if row.label in ("Offered", "Ok", "Failed") or row.kind == "sub":
+            api, conversation, everything = (int(cell.replace(",", "")) for cell in row.cells)
+            assert api + conversation == everything
