@@ -1,26 +1,29 @@
-"""The actors of a replay: each sends its shard of the plan from a process of its own, all from one clock start."""
+"""The actors of a replay, as their driver sees them: one clock start, and what they wrote on other nodes comes home."""
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import ray
 from numpy.typing import NDArray
-from ray.exceptions import RayError, RayTaskError
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from ray.exceptions import RayActorError, RayError, RayTaskError
 
-from loadgen.body_file import keep_bodies_in_file
 from loadgen.client_config import ClientConfig
-from loadgen.pacing import ByArrival, Pacing, make_schedule
-from loadgen.plan import Prompts, RequestForm, plan_requests
-from loadgen.retries import Retrying
-from loadgen.schedule import Schedule
-from loadgen.sender import Sender, SenderProgress
+from loadgen.clock_offset import ClockOffset, measure_clock_offset
+from loadgen.errors import InputError
+from loadgen.node_files import fetch_folder
+from loadgen.nodes import Node, begin_on, choose_nodes, on_node
+from loadgen.pacing import ByArrival, Pacing
+from loadgen.plan import Prompts, RequestForm
+from loadgen.replay_actor import ReplayActor, Shard
+from loadgen.run_clock import RunClock
+from loadgen.sender import SenderProgress
 from loadgen.target import Target
 from loadgen.trace import Trace
 
@@ -28,6 +31,8 @@ _POLL_INTERVAL_S = 0.5
 # Between fixing the start and the start itself: every actor must have heard of it by then.
 _START_LEAD_S = 1.0
 _STOP_TIMEOUT_S = 10.0
+_ASK_TIMEOUT_S = 5.0
+_NO_OFFSET = ClockOffset(0.0, 0.0)  # of the driver's own clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,68 +61,59 @@ class ReplayProgress:
     lateness_p99_s: float | None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Shard:
-    """The rows of the trace that one of `count` actors sends."""
+@dataclass(frozen=True, slots=True)
+class SendingNode:
+    """A machine that requests were sent from.
 
-    rows: NDArray[np.int64]
-    index: int
-    count: int
-
-
-class ReplayActor:
-    """A sender in a process of its own; it makes its requests itself, so that planning is shared like sending.
-
-    It has no coroutine of its own: with one, Ray would run all of it inside Ray's event loop.
+    Attributes:
+        actors: that ran there.
+        is_driver: the replay was driven from it; its clock is the one that records go by.
+        clock_offset_s: its clock less the driver's before the start, which was taken into account.
+        clock_uncertainty_s: by which that may be wrong at most.
+        clock_drift_s: how far its seconds of the run were ahead of the driver's in the end; None = it did not say.
     """
 
-    def __init__(self, target: Target, part: Path, *, keeps_chunk_offsets: bool) -> None:
-        self._sender = Sender(target, part, keeps_chunk_offsets=keeps_chunk_offsets)
-        self._folder = part.parent
-
-    def prepare(
-        self, trace: Trace, shard: Shard, form: RequestForm, prompts: Prompts, pacing: Pacing, client: ClientConfig
-    ) -> list[int]:
-        """Make the requests of a shard of the trace; gives the bytes of each body."""
-        requests = plan_requests(trace, shard.rows.tolist(), form, prompts)
-        plan = keep_bodies_in_file(requests, self._folder)
-        schedule: Schedule = make_schedule(pacing, plan, trace, shard.rows, shard.index, shard.count)
-        if client.max_attempts > 1:
-            schedule = Retrying(schedule, client, form.seed)
-        self._sender.load(schedule)
-        return [len(request.body) for request in plan]
-
-    def run(self) -> SenderProgress:
-        """Send them; see `Sender`, as for what follows."""
-        return self._sender.run()
-
-    def wait_ready(self) -> None:
-        self._sender.wait_ready()
-
-    def start(self, start_epoch_s: float) -> None:
-        self._sender.start(start_epoch_s)
-
-    def progress(self) -> SenderProgress:
-        return self._sender.progress()
-
-    def stop(self) -> None:
-        self._sender.stop()
+    address: str
+    host_name: str
+    is_driver: bool
+    actors: int
+    clock_offset_s: float
+    clock_uncertainty_s: float
+    clock_drift_s: float | None
 
 
 class Crew:
-    """The actors of one replay, as their driver sees them."""
+    """The actors of one replay, as their driver sees them.
 
-    def __init__(self, target: Target, parts: tuple[Path, ...], *, keeps_chunk_offsets: bool) -> None:
+    Attributes:
+        lost: what went wrong with actors and what they wrote, one sentence each.
+        unread: the actors of whose files not all was fetched, by number.
+    """
+
+    def __init__(
+        self, target: Target, parts: tuple[Path, ...], tag: str, *, keeps_chunk_offsets: bool, spreads: bool
+    ) -> None:
+        """Start an actor for each of `parts`, over the nodes of the cluster if it `spreads`, else all on this one."""
         self.lost: list[str] = []
+        self.unread: list[int] = []
+        self._parts = parts
         self._progress = [SenderProgress() for _ in parts]
         self._runs: dict[Any, int] = {}
+        self._nodes = choose_nodes(len(parts), spreads=spreads)
+        self._away = {node: f"burstscale-replay-{tag}-{node.node_id[:8]}" for node in self._nodes if not node.is_driver}
+        self._offsets: dict[Node, ClockOffset] = {}
+        self._drifts_s: dict[Node, float] = {}
+        self._actors = [self._make_actor(target, index, keeps_chunk_offsets) for index in range(len(parts))]
+
+    def _make_actor(self, target: Target, index: int, keeps_chunk_offsets: bool) -> Any:
+        node = self._nodes[index]
         make = ray.remote(ReplayActor).options(
             num_cpus=0,
             max_concurrency=4,  # `run` in one thread, questions in the others
-            # The records go to this machine's disk.
-            scheduling_strategy=NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False),
+            scheduling_strategy=on_node(node),
         )
-        self._actors = [make.remote(target, part.resolve(), keeps_chunk_offsets=keeps_chunk_offsets) for part in parts]
+        part = self._parts[index].resolve()
+        return make.remote(target, part, self._away.get(node), keeps_chunk_offsets=keeps_chunk_offsets)
 
     def prepare(
         self,
@@ -128,7 +124,11 @@ class Crew:
         pacing: Pacing,
         client: ClientConfig,
     ) -> NDArray[np.int64]:
-        """Have each make its requests (`rows` of the trace, by actor); gives the bytes of each request's body."""
+        """Have each make its requests (`rows` of the trace, by actor); gives the bytes of each request's body.
+
+        Raises:
+            InputError: what an actor says is wrong, or one that has ended.
+        """
         self._planned = len(trace)
         self._arrival_s = trace.arrival_s if isinstance(pacing, ByArrival) else None
         shared_trace, shared_prompts = ray.put(trace), ray.put(prompts)
@@ -139,28 +139,58 @@ class Crew:
             for index, actor in enumerate(self._actors)
         ]
         body_bytes = np.zeros(len(trace), dtype=np.int64)
-        with _errors_of_actors():
-            for part, found in zip(rows, ray.get(prepared), strict=True):
-                body_bytes[part] = found
+        for index, part in enumerate(rows):
+            body_bytes[part] = self._answer(index, prepared[index])
         return body_bytes
 
     def start(self) -> float:
-        """Wait until all are connected, and fix the start; gives it by the wall clock."""
-        with _errors_of_actors():
-            self._runs = {actor.run.remote(): index for index, actor in enumerate(self._actors)}
-            ray.get([actor.wait_ready.remote() for actor in self._actors])
-            ray.get(ray.wait(list(self._runs), num_returns=len(self._runs), timeout=0)[0])  # one that failed says why
-            start_epoch_s = time.time() + _START_LEAD_S
-            ray.get([actor.start.remote(start_epoch_s) for actor in self._actors])
+        """Wait until all are connected, and fix the start; gives it by the driver's wall clock.
+
+        Raises:
+            InputError: what an actor says is wrong, or one that has ended.
+        """
+        self._runs = {actor.run.remote(): index for index, actor in enumerate(self._actors)}
+        ready = [actor.wait_ready.remote() for actor in self._actors]
+        for index, each in enumerate(ready):
+            self._answer(index, each)
+        for run in ray.wait(list(self._runs), num_returns=len(self._runs), timeout=0)[0]:
+            self._answer(self._runs[run], run)  # one that failed says why
+        for node in self._away:
+            self._offsets[node] = measure_clock_offset(partial(self._wall_clock_s, self._nodes.index(node)))
+        start_epoch_s = time.time() + _START_LEAD_S
+        self._clock = RunClock.starting_at(start_epoch_s)
+        starts = [
+            actor.start.remote(start_epoch_s + self._offsets.get(node, _NO_OFFSET).offset_s)
+            for actor, node in zip(self._actors, self._nodes, strict=True)
+        ]
+        for each in starts:
+            with suppress(RayActorError):  # its run is about to say the same
+                ray.get(each)
         return start_epoch_s
 
-    def watch(self, start_epoch_s: float, on_progress: Callable[[ReplayProgress], None] | None) -> bool:
+    def senders(self) -> tuple[SendingNode, ...]:
+        """Where the actors ran, and what is known of the clocks there."""
+        return tuple(
+            SendingNode(
+                node.address,
+                node.host_name,
+                node.is_driver,
+                actors,
+                (offset := self._offsets.get(node, _NO_OFFSET)).offset_s,
+                offset.uncertainty_s,
+                0.0 if node.is_driver else self._drifts_s.get(node),
+            )
+            for node, actors in Counter(self._nodes).items()
+        )
+
+    def watch(self, on_progress: Callable[[ReplayProgress], None] | None) -> bool:
         """Follow the actors to the end; says whether the run was interrupted."""
         try:
             while self._runs:
                 self._poll(_POLL_INTERVAL_S)
                 if on_progress is not None:
-                    on_progress(self._summary(time.time() - start_epoch_s))
+                    on_progress(self._summary(self._clock.now_s()))
+            self._compare_clocks()
         except KeyboardInterrupt:
             for index in self._runs.values():
                 self._actors[index].stop.remote()
@@ -169,10 +199,49 @@ class Crew:
             return True
         return False
 
+    def _compare_clocks(self) -> None:
+        """See how far the machines' clocks have come apart over the run."""
+        for node in self._away:
+            with suppress(RayError):
+                ask = partial(self._run_clock_s, self._nodes.index(node))
+                self._drifts_s[node] = measure_clock_offset(ask, self._clock.now_s).offset_s
+
+    def _wall_clock_s(self, index: int) -> float:
+        return float(self._answer(index, self._actors[index].wall_clock_s.remote()))
+
+    def _run_clock_s(self, index: int) -> float:
+        return float(ray.get(self._actors[index].now_s.remote(), timeout=_ASK_TIMEOUT_S))
+
     def dismiss(self) -> None:
-        """End the actors' processes."""
+        """End the actors' processes, and fetch what they wrote on other nodes."""
         for actor in self._actors:
             ray.kill(actor)
+        if self._runs:  # these may still be writing
+            ray.wait(list(self._runs), num_returns=len(self._runs), timeout=_STOP_TIMEOUT_S)
+        for node, name in self._away.items():
+            try:
+                fetch_folder(partial(_do_on, node), name, self._parts[0].parent)
+            except (RayError, OSError) as error:
+                self.lost.append(
+                    f"node {node.address}: not all that its actors wrote could be fetched; it is lost, or lies in "
+                    f"{name} in the folder for temporary files there: {_first_line(error)}"
+                )
+                self.unread += [index for index, other in enumerate(self._nodes) if other == node]
+
+    def _answer(self, index: int, asked: Any) -> Any:
+        """What an actor answers before the run, or raises."""
+        node = self._nodes[index]
+        try:
+            return ray.get(asked)
+        except RayTaskError as error:
+            if node.is_driver or not isinstance(error.cause, InputError):
+                raise error.cause from error
+            raise InputError(f"node {node.address}: {error.cause}") from error
+        except RayError as error:
+            raise InputError(
+                f"node {node.address}: an actor ended before anything was sent ({_last_line(error)}); is burstscale "
+                "installed there as it is here?"
+            ) from error
 
     def _poll(self, timeout_s: float) -> None:
         """Take the results of those that have finished within `timeout_s`, and ask the others how far they are."""
@@ -182,7 +251,7 @@ class Crew:
             try:
                 self._progress[index] = ray.get(run)
             except RayError as error:
-                self.lost.append(f"actor {index}: {_first_line(error)}")
+                self.lost.append(f"actor {index} on {self._nodes[index].address}: {_first_line(error)}")
         asked = {self._actors[index].progress.remote(): index for index in self._runs.values()}
         answered, _ = ray.wait(list(asked), num_returns=len(asked), timeout=_POLL_INTERVAL_S) if asked else ([], [])
         for answer in answered:
@@ -211,14 +280,13 @@ class Crew:
         )
 
 
-@contextmanager
-def _errors_of_actors() -> Iterator[None]:
-    """What an actor raised, as it raised it."""
-    try:
-        yield
-    except RayTaskError as error:
-        raise error.cause from error
+def _do_on(node: Node, work: Callable[..., Any], *arguments: Any) -> Any:
+    return ray.get(begin_on(node, work, *arguments))
 
 
 def _first_line(error: Exception) -> str:
     return str(error).strip().split("\n", 1)[0]
+
+
+def _last_line(error: Exception) -> str:
+    return str(error).strip().rsplit("\n", 1)[-1]

@@ -12,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from loadgen.client_config import SEND_ONCE, ClientConfig
-from loadgen.crew import Crew, ReplayProgress
+from loadgen.crew import Crew, ReplayProgress, SendingNode
 from loadgen.errors import InputError
 from loadgen.merge_records import merge_records
 from loadgen.pacing import BY_ARRIVAL, ByUser, Pacing, shards
@@ -36,6 +36,7 @@ class ReplayOutcome:
         parts: the files that the actors wrote; the tables hold all that is in them.
         run_tag: the ids of the requests that were sent are '{run_tag}-{number of the record}'.
         attempts: each sending of each request, with `ATTEMPT_SCHEMA`; None = nothing was to be sent again.
+        senders: the machines that requests were sent from.
     """
 
     table: pa.Table
@@ -45,6 +46,7 @@ class ReplayOutcome:
     parts: tuple[Path, ...]
     run_tag: str
     attempts: pa.Table | None = None
+    senders: tuple[SendingNode, ...] = ()
 
 
 def replay(
@@ -63,11 +65,12 @@ def replay(
     pacing: Pacing = BY_ARRIVAL,
     client: ClientConfig = SEND_ONCE,
     on_planned: Callable[[NDArray[np.int64]], None] | None = None,
+    spreads: bool = False,
 ) -> ReplayOutcome:
     """Send each request of `trace` to `target` when it is due, and give one record for each.
 
-    Needs an initialised Ray; the actors run on this machine and reserve no
-    CPU, so that they never wait behind replicas. KeyboardInterrupt ends the run early: what has not ended by then is
+    Needs an initialised Ray; the actors run on this machine, or spread over the cluster's, and reserve no CPU, so that
+    they never wait behind replicas. KeyboardInterrupt ends the run early: what has not ended by then is
     CANCELLED, RUN_ENDED. An actor that dies leaves its requests without a record as CANCELLED, CLIENT_LOST.
 
     Args:
@@ -80,6 +83,8 @@ def replay(
         pacing: when a request is due.
         client: when a request is given up, and when it is sent again.
         on_planned: called with the bytes of each request's body (i64[n]) before anything is sent.
+        spreads: the actors are spread over the nodes of the cluster; all start at one instant, by clocks that are
+            compared before, and what they write is fetched in the end.
 
     Raises:
         InputError: the trace is empty, a service has no deadline, or `out_dir` holds records already.
@@ -96,7 +101,7 @@ def replay(
     )
     rows = shards(pacing, trace, actors)
     parts = _part_paths(out_dir, len(rows))
-    crew = Crew(target, parts, keeps_chunk_offsets=keeps_chunk_offsets)
+    crew = Crew(target, parts, form.run_tag, keeps_chunk_offsets=keeps_chunk_offsets, spreads=spreads)
     try:
         body_bytes = crew.prepare(trace, rows, form, prompts, pacing, client)
         if on_planned is not None:
@@ -104,7 +109,7 @@ def replay(
         start_epoch_s = crew.start()
         if on_start is not None:
             on_start(start_epoch_s)
-        is_interrupted = crew.watch(start_epoch_s, on_progress)
+        is_interrupted = crew.watch(on_progress)
     finally:
         crew.dismiss()
     written = [part for part in parts if part.exists()]
@@ -121,7 +126,14 @@ def replay(
     if client.max_attempts > 1:
         attempts = pa.concat_tables([ATTEMPT_SCHEMA.empty_table(), *map(read_attempts, told)])
     return ReplayOutcome(
-        table, start_epoch_s, is_interrupted, tuple(crew.lost), (*written, *logs, *told), form.run_tag, attempts
+        table,
+        start_epoch_s,
+        is_interrupted,
+        tuple(crew.lost),
+        (*written, *logs, *told),
+        form.run_tag,
+        attempts,
+        crew.senders(),
     )
 
 

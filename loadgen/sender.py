@@ -95,8 +95,12 @@ class Sender:
 
     def start(self, start_epoch_s: float) -> None:
         """Fix the run's start on the machine's wall clock."""
-        clock = RunClock.starting_at(start_epoch_s)
-        self._loop.call_soon_threadsafe(self._started.set_result, clock)
+        self._clock = RunClock.starting_at(start_epoch_s)
+        self._loop.call_soon_threadsafe(self._started.set_result, self._clock)
+
+    def now_s(self) -> float:
+        """Seconds since the run's start, once it is fixed."""
+        return self._clock.now_s()
 
     def progress(self) -> SenderProgress:
         """Where the sender stood a moment ago."""
