@@ -22,6 +22,7 @@ _KNOWN = (
     "replica_id",
     "cause",
     "phase",
+    "attempts",
 )
 
 
@@ -30,11 +31,12 @@ class ServerWord:
     """What a server tells of a run beside its answers.
 
     Attributes:
-        cut_off: where in an engine requests were that did not come to their end there, by number of the record.
+        cut_off: where in an engine requests were that did not come to their end there, by number of the record and of
+            the attempt.
         was_draining: whether a replica was draining at an instant of the run.
     """
 
-    cut_off: Mapping[int, Phase] = field(default_factory=dict)
+    cut_off: Mapping[tuple[int, int], Phase] = field(default_factory=dict)
     was_draining: Callable[[str, float], bool] = lambda _replica_id, _at_s: False
 
 
@@ -115,7 +117,7 @@ def _phase_of_record(record: Mapping[str, Any], deadlines_s: Mapping[str, float]
         is_sent=sent_s is not None,
         is_begun=first_token_s is not None and first_token_s - max(sent_s, record["scheduled_s"]) <= deadline_s,
         named=None if record["phase"] is None else Phase(record["phase"]),
-        cut_off=server.cut_off.get(record["request_id"]),
+        cut_off=server.cut_off.get((record["request_id"], max(1, record["attempts"]))),
         was_draining=replica_id is not None and server.was_draining(replica_id, record["finished_s"]),
     )
     return phase_of(known)

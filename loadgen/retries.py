@@ -2,6 +2,7 @@
 
 import heapq
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -102,7 +103,8 @@ class Retrying:
             return
         tries.repeated += 1
         self._tries[request.request_id] = tries
-        self._requests[request.request_id] = replace(request, first_sent_s=tries.first_sent_s)
+        lines = with_attempt(exchange.request.header_lines, tries.repeated + 1)
+        self._requests[request.request_id] = replace(request, first_sent_s=tries.first_sent_s, header_lines=lines)
         heapq.heappush(self._due, (due_s, request.request_id))
 
     def unsent(self) -> Iterator[PlannedRequest]:
@@ -181,6 +183,20 @@ def read_attempts(path: Path) -> pa.Table:
     """The attempts that an `AttemptWriter` has written, with `ATTEMPT_SCHEMA`; a last line that was cut is left out."""
     lines = path.read_bytes().split(b"\n")[:-1]
     return pa.Table.from_pylist([json.loads(line) for line in lines], schema=ATTEMPT_SCHEMA)
+
+
+def with_attempt(header_lines: bytes, attempt: int) -> bytes:
+    """A request's own header lines with an id for an attempt after the first: 'tag-7', then 'tag-7.2', 'tag-7.3'.
+
+    An engine may still hold the attempt before, and what a server tells of an id is told of one attempt.
+    """
+    return re.sub(rb"(x-request-id: [^\r]*?)(\.\d+)?\r", rb"\1.%d\r" % attempt, header_lines)
+
+
+def attempt_of(run_tag: str, request_id: str) -> tuple[int, int] | None:
+    """The number of the record and of the attempt that went out under this id; None = it is not of this run."""
+    match = re.fullmatch(rf"{re.escape(run_tag)}-(\d+)(?:\.(\d+))?", request_id)
+    return (int(match[1]), int(match[2] or 1)) if match else None
 
 
 def is_retryable(response_status: int | None, status: Status, cause: Cause | None) -> bool:

@@ -14,6 +14,7 @@ from autoscaler.fleet_tables import ENGINE_SCHEMA, REPLICA_SCHEMA
 from autoscaler.interface import ReplicaState
 from loadgen.failure_phase import ServerWord
 from loadgen.records import Phase
+from loadgen.retries import attempt_of
 from serve_app.traffic import Collected, EngineSample
 from testbed.results import append_decisions, write_tables
 
@@ -112,12 +113,11 @@ class Collector:
         return self._problem or (f"{self._lost_lines} lines were lost" if self._lost_lines else None)
 
     def server_word(self, run_tag: str) -> ServerWord:
-        """What the fleet told of the requests of a run whose ids are '{run_tag}-{number}'."""
-        start = f"{run_tag}-"
+        """What the fleet told of the requests of a run whose ids begin with '{run_tag}-'."""
         cut_off = {
-            int(number): phase
+            attempt: phase
             for request_id, phase in self._cut_off.items()
-            if request_id.startswith(start) and (number := request_id.removeprefix(start)).isdecimal()
+            if (attempt := attempt_of(run_tag, request_id)) is not None
         }
         return ServerWord(cut_off, self._timeline.was_draining)
 

@@ -97,7 +97,8 @@ def test_records_get_the_phase_of_what_failed_and_keep_all_else() -> None:
             record(9, Status.TIMED_OUT, Cause.DEADLINE_IN_ENGINE, sent_s=6.0, first_token_s=15.0, finished_s=16.0),
         ]
     )
-    server = ServerWord({3: Phase.PREFILL, 8: Phase.DECODE}, lambda replica_id, at_s: replica_id == "a" and at_s >= 5)
+    cut_off = {(3, 1): Phase.PREFILL, (4, 2): Phase.DECODE, (8, 1): Phase.DECODE}  # request 4 was sent once
+    server = ServerWord(cut_off, lambda replica_id, at_s: replica_id == "a" and at_s >= 5)
     named = with_phases(table, {"api": 10.0}, server)
     assert named["phase"].to_pylist() == [
         None, "replica_lost", "drained", "prefill", None, "router_queue", "client_lag", "client_lag", None,

@@ -12,7 +12,7 @@ import pytest
 from loadgen.client_config import ClientConfig
 from loadgen.pacing import WaitingTurns
 from loadgen.records import RequestRecord
-from loadgen.retries import Attempt, AttemptWriter, Retrying, read_attempts, retry_after_s
+from loadgen.retries import Attempt, AttemptWriter, Retrying, attempt_of, read_attempts, retry_after_s, with_attempt
 from loadgen.schedule import OpenLoop, Schedule
 from tests.loadgen.virtual_loop import Answer
 from tests.loadgen.virtual_run import answer_after, play, request_at, status_after
@@ -236,4 +236,19 @@ def test_attempts_are_read_as_written_without_a_line_that_was_cut(tmp_path: Path
     rows = read_attempts(tmp_path / "a").to_pylist()
     assert [(row["attempt"], row["sent_s"], row["cause"]) for row in rows] == [
         (attempt.attempt, attempt.sent_s, "bad_status") for attempt in attempts
+    ]
+
+
+def test_each_attempt_has_an_id_of_its_own_that_tells_its_number() -> None:
+    first = b"content-length: 2\r\nx-request-id: a.b-7\r\nx-service: api\r\n"
+    second = with_attempt(first, 2)
+    assert second == b"content-length: 2\r\nx-request-id: a.b-7.2\r\nx-service: api\r\n"
+    assert with_attempt(second, 3) == b"content-length: 2\r\nx-request-id: a.b-7.3\r\nx-service: api\r\n"
+    assert [attempt_of("a.b", name) for name in ("a.b-7", "a.b-7.3", "a.b-7.x", "axb-7", "a.b-", "b-7")] == [
+        (7, 1),
+        (7, 3),
+        None,
+        None,
+        None,
+        None,
     ]

@@ -29,7 +29,7 @@ class Wire:
 
     def writelines(self, parts: Sequence[bytes]) -> None:
         message = b"".join(bytes(part) for part in parts)
-        match = re.search(rb"x-request-id: (\d+)\r\n", message)
+        match = re.search(rb"x-request-id: (\d+)(?:\.\d+)?\r\n", message)
         assert match is not None
         number, now_s = int(match[1]), self.loop.time()
         self.loop.written_s[number] = now_s

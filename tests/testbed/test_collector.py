@@ -138,11 +138,12 @@ def test_lines_that_were_lost_are_a_problem(tmp_path: Path, lost: int) -> None:
     assert collector.problem == (f"{lost} lines were lost" if lost else None)
 
 
-def test_what_engines_cut_off_is_told_by_the_number_of_the_record(tmp_path: Path) -> None:
+def test_what_engines_cut_off_is_told_by_the_number_of_the_record_and_of_the_attempt(tmp_path: Path) -> None:
     """Of this run alone: another client's requests have other tags."""
     told = (
         CutOff("1a2b-7", Phase.PREFILL),
         CutOff("1a2b-11", Phase.DECODE),
+        CutOff("1a2b-11.3", Phase.ENGINE_QUEUE),
         CutOff("ffff-3", Phase.DECODE),
         CutOff("1a2b-x", Phase.DECODE),
         CutOff("chosen by a client", Phase.DECODE),
@@ -150,7 +151,11 @@ def test_what_engines_cut_off_is_told_by_the_number_of_the_record(tmp_path: Path
     fleet = Fleet(samples=[EngineSample("a", START_EPOCH_S + 2.0, 1.0, 3, 1, 0.5, 40, cut_off=told)])
     with collector_of(fleet, tmp_path) as collector:
         collector.start(START_EPOCH_S)
-    assert collector.server_word("1a2b").cut_off == {7: Phase.PREFILL, 11: Phase.DECODE}
+    assert collector.server_word("1a2b").cut_off == {
+        (7, 1): Phase.PREFILL,
+        (11, 1): Phase.DECODE,
+        (11, 3): Phase.ENGINE_QUEUE,
+    }
 
 
 def test_who_was_draining_is_told_from_who_was_found_dead() -> None:
