@@ -215,7 +215,6 @@ def at_rate(settings: LoadSettings, rate_per_s: float, duration_s: float) -> Loa
     return replace(settings, ramp=Ramp(rate_per_s, rate_per_s, duration_s))
 
 
-        **({} if settings.window_s is None else {"window_s": settings.window_s}),
 def describe_config(traffic: Path, settings: LoadSettings) -> dict[str, Any]:
     """What config.yaml says of such a run."""
     promise = {"deadline_s": settings.deadline_s, "ttft_s": settings.ttft_s, "tpot_s": settings.tpot_s}
@@ -233,5 +232,6 @@ def describe_config(traffic: Path, settings: LoadSettings) -> dict[str, Any]:
         "target": {"url": settings.url, "model": settings.model},
         "replay": settings.replay.model_dump(mode="json", exclude={"headers"}, exclude_none=True),
         **client,
+        **({} if settings.window_s is None else {"window_s": settings.window_s}),
         "services": dict.fromkeys(SERVICE_LABELS, promise),
     }
