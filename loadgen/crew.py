@@ -285,7 +285,8 @@ def _do_on(node: Node, work: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n", 1)[0]
+    said = error.cause if isinstance(error, RayTaskError) else error  # what the actor raised, not Ray's words for it
+    return str(said).strip().split("\n", 1)[0]
 
 
 def _last_line(error: Exception) -> str:

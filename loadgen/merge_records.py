@@ -1,20 +1,26 @@
 """One record for each planned request, out of what the processes that sent them have left."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from loadgen.records import PLANNED_SCHEMA, RECORD_SCHEMA, Cause, Status
+from loadgen.sent_log import SENT_SCHEMA
 
 _NOT_SENT = "not sent: the process that was to send it ended first"
 _NOT_RECORDED = "sent, but its end was never recorded: the process that had sent it ended first"
+_NOT_DUE = "not sent: the run was cut short before its instant"
 
 
 def merge_records(
-    parts: Iterable[pa.Table], planned: pa.Table, ended_s: float, sent_s: Mapping[int, float] | None = None
+    parts: Iterable[pa.Table],
+    planned: pa.Table,
+    ended_s: float,
+    sent: pa.Table | None = None,
+    *,
+    is_cut_short: bool = False,
 ) -> pa.Table:
     """One record for each planned request, in order of request_id.
 
@@ -24,7 +30,8 @@ def merge_records(
         parts: tables with `RECORD_SCHEMA`.
         planned: table with `PLANNED_SCHEMA`.
         ended_s: when the run ended, the `finished_s` of requests without a record (never before they were due).
-        sent_s: when requests were sent, by id, as far as it is known of those without a record.
+        sent: what was sent, with `SENT_SCHEMA`, as far as it is known of requests without a record.
+        is_cut_short: nobody was left to send anything after `ended_s`: what was due only then has cause RUN_ENDED.
 
     Raises:
         ValueError: a request has two records, or a record belongs to no planned request.
@@ -40,32 +47,38 @@ def merge_records(
     if len(strangers):
         raise ValueError(f"request {strangers[0]} was not planned but has a record ({len(strangers)} such requests)")
     missing = planned.filter(pa.array(~np.isin(planned_ids, ids)))
-    merged = pa.concat_tables([table, _lost_records(missing, ended_s, sent_s or {})])
-    return merged.sort_by("request_id").combine_chunks()
+    lost = _lost_records(missing, ended_s, SENT_SCHEMA.empty_table() if sent is None else sent, is_cut_short)
+    return pa.concat_tables([table, lost]).sort_by("request_id").combine_chunks()
 
 
-def _lost_records(planned: pa.Table, ended_s: float, sent_s: Mapping[int, float]) -> pa.Table:
-    """Records for requests of whose end nothing is known."""
-    sent = [sent_s.get(request_id) for request_id in planned["request_id"].to_pylist()]
-    fixed: dict[str, Any] = {
-        "output_tokens": 0,
-        "first_token_s": None,
-        "status": Status.CANCELLED.value,
-        "replica_id": None,
-        "cause": Cause.CLIENT_LOST.value,
-        "chunk_offsets_s": None,
-        "planned_s": None,
-        "phase": None,
+def _lost_records(planned: pa.Table, ended_s: float, sent: pa.Table, is_cut_short: bool) -> pa.Table:
+    """Records for requests of whose end nothing is known; those that waited for another were due when the log says."""
+    ids, arrival_s = planned["request_id"].to_numpy(), planned["scheduled_s"].to_numpy()
+    sent = sent.sort_by("request_id")
+    place = np.searchsorted(sent["request_id"].to_numpy(), ids)
+    is_sent = np.isin(ids, sent["request_id"].to_numpy())
+
+    def noted(column: str, otherwise: Any) -> Any:
+        values = np.asarray(otherwise).copy()
+        values[is_sent] = sent[column].to_numpy()[place[is_sent]]
+        return values
+
+    scheduled_s = noted("scheduled_s", arrival_s)
+    is_not_due = ~is_sent & (scheduled_s > ended_s) & is_cut_short
+    error = np.where(is_sent, _NOT_RECORDED, np.where(is_not_due, _NOT_DUE, _NOT_SENT))
+    known: dict[str, Any] = {name: planned[name] for name in PLANNED_SCHEMA.names} | {
+        "scheduled_s": scheduled_s,
+        "planned_s": pa.array(arrival_s, mask=scheduled_s == arrival_s),
+        "sent_s": pa.array(noted("sent_s", np.zeros(len(ids))), mask=~is_sent),
+        "attempts": noted("attempts", np.zeros(len(ids), np.int32)),
+        "finished_s": np.maximum(scheduled_s, ended_s),
+        "output_tokens": np.zeros(len(ids), np.int32),
+        "status": np.full(len(ids), Status.CANCELLED.value),
+        "cause": np.where(is_not_due, Cause.RUN_ENDED.value, Cause.CLIENT_LOST.value),
+        "error": error,
     }
-    by_request: dict[str, list[Any]] = {
-        "sent_s": sent,
-        "attempts": [0 if instant is None else 1 for instant in sent],
-        "error": [_NOT_SENT if instant is None else _NOT_RECORDED for instant in sent],
-    }
-    columns = {name: planned[name] for name in PLANNED_SCHEMA.names}
-    for name, value in fixed.items():
-        columns[name] = pa.array([value] * len(planned), RECORD_SCHEMA.field(name).type)
-    for name, values in by_request.items():
-        columns[name] = pa.array(values, RECORD_SCHEMA.field(name).type)
-    columns["finished_s"] = pc.max_element_wise(planned["scheduled_s"], ended_s)
-    return pa.table([columns[name] for name in RECORD_SCHEMA.names], schema=RECORD_SCHEMA)
+    columns = [known.get(field.name, pa.nulls(len(ids), field.type)) for field in RECORD_SCHEMA]
+    return pa.Table.from_arrays(
+        [column if isinstance(column, pa.ChunkedArray) else pa.array(column) for column in columns],
+        schema=RECORD_SCHEMA,
+    )

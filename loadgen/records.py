@@ -6,13 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from loadgen.errors import InputError
+from loadgen.line_file import LineFile, whole_lines
 
 
 class Status(StrEnum):
@@ -157,33 +157,12 @@ def records_table(records: Iterable[RequestRecord]) -> pa.Table:
     return pa.Table.from_pylist([_row(record) for record in records], schema=RECORD_SCHEMA)
 
 
-class RecordWriter:
-    """Appends records to a file of its own, one JSON object per line.
-
-    Each record is handed to the operating system before `append` returns, so that killing the process loses none;
-    at worst the last line is cut short, and `read_partial_records` leaves it out.
-    """
-
-    def __init__(self, path: Path) -> None:
-        """Open a new file; one that exists is never appended to or overwritten (FileExistsError)."""
-        self._file = path.open("xb")
+class RecordWriter(LineFile):
+    """Appends records to a file of its own, one JSON object per line."""
 
     def append(self, record: RequestRecord) -> None:
-        """Write one record."""
-        self._file.write(json.dumps(_row(record), separators=(",", ":")).encode() + b"\n")
-        self._file.flush()
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+        """Write one record; OSError where there is no room for it."""
+        self.write_line(json.dumps(_row(record), separators=(",", ":")).encode())
 
 
 def read_partial_records(path: Path) -> pa.Table:
@@ -193,7 +172,7 @@ def read_partial_records(path: Path) -> pa.Table:
         InputError: the file cannot be read, or a line other than a cut last one is no record.
     """
     try:
-        lines = path.read_bytes().split(b"\n")[:-1]  # what follows the last line end is empty or a cut row
+        lines = whole_lines(path)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from error
     rows = []

@@ -3,7 +3,7 @@
 import secrets
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,9 @@ from numpy.typing import NDArray
 from loadgen.client_config import SEND_ONCE, ClientConfig
 from loadgen.crew import Crew, ReplayProgress, SendingNode
 from loadgen.errors import InputError
-from loadgen.merge_records import merge_records
 from loadgen.pacing import BY_ARRIVAL, ByUser, Pacing, shards
-from loadgen.plan import Prompts, RequestForm, planned_columns
-from loadgen.records import read_partial_records
-from loadgen.retries import ATTEMPT_SCHEMA, attempts_path, read_attempts
-from loadgen.sent_log import read_sent_log, sent_log_path
+from loadgen.plan import Prompts, RequestForm
+from loadgen.replay_files import ReplayFacts, found_parts, gather, note_alive, part_paths, write_facts
 from loadgen.target import Target
 from loadgen.trace import SERVICE_LABELS, Trace
 
@@ -100,39 +97,36 @@ def replay(
         client.timeout_s,
     )
     rows = shards(pacing, trace, actors)
-    parts = _part_paths(out_dir, len(rows))
+    parts = part_paths(out_dir, len(rows))
+    facts = ReplayFacts(target.model, form.run_tag, isinstance(pacing, ByUser), client.max_attempts > 1, len(rows))
+    write_facts(out_dir, facts)
+
+    def follow(progress: ReplayProgress) -> None:
+        note_alive(out_dir)
+        if on_progress is not None:
+            on_progress(progress)
+
     crew = Crew(target, parts, form.run_tag, keeps_chunk_offsets=keeps_chunk_offsets, spreads=spreads)
     try:
         body_bytes = crew.prepare(trace, rows, form, prompts, pacing, client)
         if on_planned is not None:
             on_planned(body_bytes)
         start_epoch_s = crew.start()
+        write_facts(out_dir, replace(facts, start_epoch_s=start_epoch_s))
         if on_start is not None:
             on_start(start_epoch_s)
-        is_interrupted = crew.watch(on_progress)
+        is_interrupted = crew.watch(follow)
     finally:
         crew.dismiss()
-    written = [part for part in parts if part.exists()]
-    logs = [log for part in written if (log := sent_log_path(part)).exists()]  # of actors that did not end in order
-    records = [read_partial_records(part) for part in written]
-    sent_s = {request_id: sent_s for log in logs for request_id, sent_s in read_sent_log(log).items()}
-    planned = planned_columns(trace, target.model)
-    if isinstance(pacing, ByUser):
-        known = [*sent_s, *(request_id for part in records for request_id in part["request_id"].to_pylist())]
-        planned = planned.filter(pa.array(np.isin(planned["request_id"].to_numpy(), known)))
-    table = merge_records(records, planned, ended_s=time.time() - start_epoch_s, sent_s=sent_s)
-    told = [path for part in written if (path := attempts_path(part)).exists()]
-    attempts = None
-    if client.max_attempts > 1:
-        attempts = pa.concat_tables([ATTEMPT_SCHEMA.empty_table(), *map(read_attempts, told)])
+    gathered = gather(out_dir, trace, facts, ended_s=time.time() - start_epoch_s)
     return ReplayOutcome(
-        table,
+        gathered.table,
         start_epoch_s,
         is_interrupted,
         tuple(crew.lost),
-        (*written, *logs, *told),
+        gathered.files,
         form.run_tag,
-        attempts,
+        gathered.attempts,
         crew.senders(),
     )
 
@@ -147,10 +141,6 @@ def _check(trace: Trace, deadlines_s: Mapping[str, float], actors: int, out_dir:
         raise InputError(f"replay: service {', '.join(missing)} has no deadline; give one for each service")
     if not out_dir.is_dir():
         raise InputError(f"{out_dir}: is not a folder; make it first")
-    held = sorted(out_dir.glob("records.part-*.jsonl"))
+    held = found_parts(out_dir)
     if held:
         raise InputError(f"{held[0]}: exists, so the folder holds a run already; choose another folder")
-
-
-def _part_paths(out_dir: Path, actors: int) -> tuple[Path, ...]:
-    return tuple(out_dir / f"records.part-{index:03d}.jsonl" for index in range(actors))

@@ -8,14 +8,13 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 import pyarrow as pa
 
 from loadgen.client import Exchange
 from loadgen.client_config import ClientConfig, pause_s
+from loadgen.line_file import LineFile, whole_lines
 from loadgen.plan import PlannedRequest
 from loadgen.records import Cause, RequestRecord, Status
 from loadgen.schedule import Schedule
@@ -153,25 +152,12 @@ class Retrying:
         return due_s if due_s < record.scheduled_s + exchange.request.deadline_s else None
 
 
-class AttemptWriter:
-    """Appends attempts to a file, one JSON object per line, each handed to the system at once."""
-
-    def __init__(self, path: Path) -> None:
-        """Open a new file (FileExistsError where there is one)."""
-        self._file = path.open("xb")
+class AttemptWriter(LineFile):
+    """Appends attempts to a file, one JSON object per line."""
 
     def append(self, attempt: Attempt) -> None:
-        """Write one."""
-        self._file.write(json.dumps(asdict(attempt)).encode() + b"\n")
-        self._file.flush()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._file.close()
+        """Write one; OSError where there is no room for it."""
+        self.write_line(json.dumps(asdict(attempt)).encode())
 
 
 def attempts_path(part: Path) -> Path:
@@ -181,8 +167,7 @@ def attempts_path(part: Path) -> Path:
 
 def read_attempts(path: Path) -> pa.Table:
     """The attempts that an `AttemptWriter` has written, with `ATTEMPT_SCHEMA`; a last line that was cut is left out."""
-    lines = path.read_bytes().split(b"\n")[:-1]
-    return pa.Table.from_pylist([json.loads(line) for line in lines], schema=ATTEMPT_SCHEMA)
+    return pa.Table.from_pylist([json.loads(line) for line in whole_lines(path)], schema=ATTEMPT_SCHEMA)
 
 
 def with_attempt(header_lines: bytes, attempt: int) -> bytes:

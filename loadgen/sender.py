@@ -5,8 +5,8 @@ import gc
 import resource
 import threading
 from collections import Counter, deque
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import uvloop
 
 from loadgen.client import StreamClient
 from loadgen.dispatcher import Dispatcher
+from loadgen.errors import InputError
 from loadgen.plan import PlannedRequest
 from loadgen.records import RecordWriter, RequestRecord, Status
 from loadgen.retries import AttemptWriter, Retrying, attempts_path
@@ -25,6 +26,8 @@ from loadgen.target import Target
 
 _WARM_UP_TIMEOUT_S = 5.0
 _PUBLISH_INTERVAL_S = 0.25
+# Twice a second, so that a record is on the disk within a second.
+_SYNC_INTERVAL_S = 0.5
 _LATEST = 500
 
 
@@ -65,6 +68,7 @@ class Sender:
         self._lateness_s: deque[float] = deque(maxlen=_LATEST)
         self._progress = SenderProgress()
         self._ready = threading.Event()
+        self._disk_error: OSError | None = None
 
     def load(self, schedule: Schedule) -> None:
         """Take what is to be sent, and when."""
@@ -79,10 +83,13 @@ class Sender:
             with (
                 RecordWriter(self._part) as writer,
                 self._open_attempts() as attempts,
+                self._synced(writer),
                 asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
             ):
-                log = SentLog(sent_log_path(self._part))
+                log = self._open_log()
                 runner.run(self._send_all(writer, attempts, log))
+                if self._disk_error is not None:
+                    raise self._end_without_disk(self._disk_error)
                 log.remove()  # each request has its record
         finally:
             gc.unfreeze()
@@ -121,18 +128,24 @@ class Sender:
             retrying = self._schedule if isinstance(self._schedule, Retrying) else None
 
             def on_sent(request: PlannedRequest, sent_s: float) -> None:
-                log.note(request.request_id, sent_s)
+                try:
+                    log.note(request.request_id, request.scheduled_s, sent_s)
+                except OSError as error:
+                    raise self._end_without_disk(error) from error
                 self._sent += retrying is None or retrying.took_first
 
             def on_record(record: RequestRecord) -> None:
                 last: RequestRecord | None = record
-                if retrying is not None:
-                    attempt, last = retrying.settle(record)
-                    if attempt is not None and attempts is not None:
-                        attempts.append(attempt)
-                if last is not None:
-                    writer.append(last)
-                    self._count(last)
+                try:
+                    if retrying is not None:
+                        attempt, last = retrying.settle(record)
+                        if attempt is not None and attempts is not None:
+                            attempts.append(attempt)
+                    if last is not None:
+                        writer.append(last)
+                        self._count(last)
+                except OSError as error:
+                    raise self._end_without_disk(error) from error
 
             self._dispatcher = Dispatcher(client, self._schedule, clock, on_sent, on_record)
             if self._is_stopped:
@@ -140,9 +153,43 @@ class Sender:
             await self._dispatcher.run()
         self._publish(again=False)
 
+    def _open_log(self) -> SentLog:
+        try:
+            return SentLog(sent_log_path(self._part))
+        except OSError as error:
+            raise self._end_without_disk(error) from error
+
     def _open_attempts(self) -> AbstractContextManager[AttemptWriter | None]:
         """The file of attempts; None where each request has one."""
         return AttemptWriter(attempts_path(self._part)) if isinstance(self._schedule, Retrying) else nullcontext()
+
+    @contextmanager
+    def _synced(self, writer: RecordWriter) -> Iterator[None]:
+        """Have the disk itself have the records twice a second; the event loop does not wait for it."""
+        over = threading.Event()
+
+        def sync() -> None:
+            while not over.wait(_SYNC_INTERVAL_S):
+                try:
+                    writer.sync()
+                except OSError as error:
+                    self._disk_error = error
+                    with suppress(RuntimeError):  # the loop has just ended by itself
+                        self.stop()
+                    return
+
+        thread = threading.Thread(target=sync, name="record sync", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+    def _end_without_disk(self, error: OSError) -> InputError:
+        """End the run, as nobody is to be loaded by what is not recorded; gives what is to be said of it."""
+        self._stop()
+        return InputError(f"{self._part}: cannot be written ({error.strerror}), so that the run was ended; make room")
 
     def _stop(self) -> None:
         self._is_stopped = True

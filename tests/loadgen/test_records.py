@@ -29,6 +29,7 @@ from loadgen.records import (
     records_table,
     write_records,
 )
+from loadgen.sent_log import SENT_SCHEMA
 
 
 def record(request_id: int, **changes: Any) -> RequestRecord:
@@ -234,8 +235,36 @@ def test_a_file_from_before_there_were_instants_of_chunks_is_read(tmp_path: Path
     assert read_records(tmp_path / "records.parquet").equals(records_table([record(1)]))
 
 
+def sent(*rows: tuple[int, float, float, int]) -> pa.Table:
+    return pa.Table.from_pylist([dict(zip(SENT_SCHEMA.names, row, strict=True)) for row in rows], schema=SENT_SCHEMA)
+
+
 def test_a_lost_request_that_had_been_sent_says_when() -> None:
-    rows = merge_records([], planned(0, 1), 9.0, sent_s={1: 0.5}).to_pylist()
-    assert [(row["sent_s"], row["attempts"]) for row in rows] == [(None, 0), (0.5, 1)]
+    rows = merge_records([], planned(0, 1), 9.0, sent((1, 1.0, 1.5, 1))).to_pylist()
+    assert [(row["sent_s"], row["attempts"]) for row in rows] == [(None, 0), (1.5, 1)]
     assert [row["error"].split(":")[0] for row in rows] == ["not sent", "sent, but its end was never recorded"]
     assert {row["cause"] for row in rows} == {"client_lost"}
+    assert {row["planned_s"] for row in rows} == {None}
+
+
+def test_a_lost_request_that_had_waited_for_another_was_due_when_it_was_sent() -> None:
+    waited, plain = merge_records([], planned(1, 2), 9.0, sent((2, 2.0, 2.1, 3), (1, 4.0, 4.1, 1))).to_pylist()
+    assert (waited["scheduled_s"], waited["planned_s"], waited["sent_s"], waited["attempts"]) == (4.0, 1.0, 4.1, 1)
+    assert (plain["scheduled_s"], plain["planned_s"], plain["sent_s"], plain["attempts"]) == (2.0, None, 2.1, 3)
+
+
+def test_what_was_not_due_when_a_run_was_cut_short_is_told_from_what_was_lost() -> None:
+    log = sent((1, 1.0, 1.5, 1))
+    rows = merge_records([records_table([record(0)])], planned(0, 1, 2, 3), 2.5, log, is_cut_short=True).to_pylist()
+    assert [(row["status"], row["cause"]) for row in rows] == [
+        ("ok", None),
+        ("cancelled", "client_lost"),
+        ("cancelled", "client_lost"),
+        ("cancelled", "run_ended"),
+    ]
+    assert [row["error"].split(":")[0] for row in rows[1:]] == [
+        "sent, but its end was never recorded",
+        "not sent",
+        "not sent",
+    ]
+    assert rows[3]["finished_s"] == 3.0

@@ -164,13 +164,14 @@ def test_an_actor_that_is_killed_leaves_its_requests_as_lost_and_the_others_ok(s
     assert len({row["request_id"] % 2 for row in lost}) == 1  # all of one actor's shard
     assert {(row["status"], row["cause"]) for row in lost} == {("cancelled", "client_lost")}
     assert len(outcome.lost_actors) == 1
+    assert outcome.lost_actors[0].startswith(f"actor {lost[0]['request_id'] % 2} on ")
     arrived = {int(ask.headers["x-request-id"].split("-")[1]) for ask in server.asked()}
     noted = {row["request_id"] for row in lost if row["sent_s"] is not None}
     assert noted == arrived & {row["request_id"] for row in lost}  # what was sent is told from what was not
     assert 0 < len(noted) < len(lost)
     assert {row["attempts"] for row in lost if row["request_id"] in noted} == {1}
     assert {row["attempts"] for row in lost if row["request_id"] not in noted} == {0}
-    assert {path.suffix for path in outcome.parts} == {".jsonl", ".sent"}
+    assert {path.suffix for path in outcome.parts} == {".jsonl", ".sent", ".json"}
 
 
 @pytest.mark.ray
