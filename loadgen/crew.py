@@ -16,9 +16,8 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from loadgen.client_config import ClientConfig
 from loadgen.clock_offset import ClockOffset, measure_clock_offset
-from loadgen.errors import InputError
 from loadgen.node_files import fetch_folder
-from loadgen.nodes import Node, begin_on, choose_nodes, on_node
+from loadgen.nodes import Node, answer, begin_on, choose_nodes, on_node
 from loadgen.pacing import ByArrival, Pacing
 from loadgen.plan import Prompts, RequestForm
 from loadgen.replay_actor import ReplayActor, Shard
@@ -229,19 +228,7 @@ class Crew:
                 self.unread += [index for index, other in enumerate(self._nodes) if other == node]
 
     def _answer(self, index: int, asked: Any) -> Any:
-        """What an actor answers before the run, or raises."""
-        node = self._nodes[index]
-        try:
-            return ray.get(asked)
-        except RayTaskError as error:
-            if node.is_driver or not isinstance(error.cause, InputError):
-                raise error.cause from error
-            raise InputError(f"node {node.address}: {error.cause}") from error
-        except RayError as error:
-            raise InputError(
-                f"node {node.address}: an actor ended before anything was sent ({_last_line(error)}); is burstscale "
-                "installed there as it is here?"
-            ) from error
+        return answer(self._nodes[index], asked)
 
     def _poll(self, timeout_s: float) -> None:
         """Take the results of those that have finished within `timeout_s`, and ask the others how far they are."""
@@ -254,9 +241,9 @@ class Crew:
                 self.lost.append(f"actor {index} on {self._nodes[index].address}: {_first_line(error)}")
         asked = {self._actors[index].progress.remote(): index for index in self._runs.values()}
         answered, _ = ray.wait(list(asked), num_returns=len(asked), timeout=_POLL_INTERVAL_S) if asked else ([], [])
-        for answer in answered:
+        for said in answered:
             with suppress(RayError):  # its run is about to say the same
-                self._progress[asked[answer]] = ray.get(answer)
+                self._progress[asked[said]] = ray.get(said)
 
     def _summary(self, now_s: float) -> ReplayProgress:
         failed: Counter[str] = Counter()
@@ -287,7 +274,3 @@ def _do_on(node: Node, work: Callable[..., Any], *arguments: Any) -> Any:
 def _first_line(error: Exception) -> str:
     said = error.cause if isinstance(error, RayTaskError) else error  # what the actor raised, not Ray's words for it
     return str(said).strip().split("\n", 1)[0]
-
-
-def _last_line(error: Exception) -> str:
-    return str(error).strip().rsplit("\n", 1)[-1]

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,9 @@ from loadgen.trace import Trace
 from loadgen.trace_file import save_trace
 from testbed.replay_settings import ReplaySettings
 from testbed.results import ATTEMPTS, PLAN, RECORD_PARTS, RECORDS
+
+# As late as a client may be that its self-test calls in time.
+LIMIT_CLOCK_ERROR_S = 0.010
 
 
 def store_plan(folder: Path, trace: Trace, body_bytes: NDArray[np.int64]) -> dict[str, object]:
@@ -66,3 +70,18 @@ def correct_length(environment: dict[str, Any], outcome: ReplayOutcome, settings
         f"The plan's {planned:,} requests were over before the closed loop's time was: the load fell at its end. "
         "Take more of the trace, or a shorter duration_s."
     ]
+
+
+def describe_senders(environment: dict[str, Any], outcome: ReplayOutcome) -> list[str]:
+    """Put down from which machines the requests were sent, and how well their clocks are known; gives what is wrong."""
+    environment["senders"] = [asdict(node) for node in outcome.senders]
+    problems = []
+    for node in outcome.senders:
+        error_s = node.clock_uncertainty_s + abs(node.clock_drift_s or 0.0)
+        if error_s > LIMIT_CLOCK_ERROR_S:
+            problems.append(
+                f"The instants of requests that {node.address} sent are known to {1000 * error_s:.0f} ms only: its "
+                f"clock is known to {1000 * node.clock_uncertainty_s:.1f} ms, and it was "
+                f"{1000 * (node.clock_drift_s or 0.0):+.1f} ms away when the run ended."
+            )
+    return problems

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from loadgen.self_test import LAG_LIMIT_S, HonestRate, judge_ramp, measure_honest_rate, peak_per_s
+from loadgen.self_test import LAG_LIMIT_S, HonestRate, judge_ramp, measure_honest_rate, peak_per_s, rate_of_machines
 
 RATES = [100.0, 200.0, 400.0]
 
@@ -49,6 +49,20 @@ def test_requests_that_never_arrived_are_infinitely_late_and_null_in_json() -> N
     honest = judge_ramp(RATES, planned_s, np.where(planned_s > 1.4, np.inf, 0.0), actors=1)
     assert honest.per_s == 200.0
     assert json.loads(json.dumps(honest.as_json(), allow_nan=False))["lag_p99_s"] == {"100": 0, "200": 0, "400": None}
+
+
+def test_machines_that_share_a_plan_send_as_fast_as_the_slowest_of_them_allows() -> None:
+    fast = HonestRate(1000.0, True, LAG_LIMIT_S, 2, {500.0: 0.001, 1000.0: 0.002})
+    slow = HonestRate(150.0, False, LAG_LIMIT_S, 1, {150.0: 0.001, 225.0: 0.5})
+    both = rate_of_machines([fast, slow])
+    # A third of the plan is the slow machine's.
+    assert (both.per_s, both.is_highest_tried, both.actors, both.machines) == (450.0, False, 3, 2)
+    assert both.lag_p99_s == {450.0: 0.001, 675.0: 0.5}
+    assert both.sentence().startswith(
+        "this client sends 450 requests/s in time (lag p99 within 10 ms, 3 processes on 2"
+    )
+    assert both.warning(450.0) is None
+    assert rate_of_machines([fast]) == fast
 
 
 @pytest.mark.parametrize(

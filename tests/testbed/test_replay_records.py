@@ -1,11 +1,14 @@
 """What a replay leaves in the results folder."""
 
+import json
 from pathlib import Path
+from typing import Any
 
+from loadgen.crew import SendingNode
 from loadgen.failure_phase import ServerWord
 from loadgen.records import Cause, Phase, RequestRecord, Status, read_records, records_table
 from loadgen.replay import ReplayOutcome
-from testbed.replay_records import make_parts_folder, store_phases, store_replay
+from testbed.replay_records import describe_senders, make_parts_folder, store_phases, store_replay
 from testbed.results import RECORDS
 
 
@@ -37,5 +40,21 @@ def test_records_are_there_at_once_and_get_their_phases_when_the_server_has_told
     assert read_records(tmp_path / RECORDS)["phase"].to_pylist() == [None, None]
     store_phases(tmp_path, outcome, {"api": 10.0})
     assert read_records(tmp_path / RECORDS)["phase"].to_pylist() == [None, "decode"], "as a client alone knows"
-    store_phases(tmp_path, outcome, {"api": 10.0}, ServerWord({0: Phase.ENGINE_QUEUE, 1: Phase.PREEMPTION}))
+    store_phases(tmp_path, outcome, {"api": 10.0}, ServerWord({(0, 1): Phase.ENGINE_QUEUE, (1, 1): Phase.PREEMPTION}))
     assert read_records(tmp_path / RECORDS)["phase"].to_pylist() == ["engine_queue", "preemption"]
+
+
+def test_the_results_say_where_requests_were_sent_from_and_whether_the_clocks_there_are_known_well_enough() -> None:
+    here = SendingNode("10.0.0.1", "a", True, 2, 0.0, 0.0, 0.0)
+    near = SendingNode("10.0.0.2", "b", False, 2, 3.5, 0.0005, 0.001)
+    far = SendingNode("10.0.0.3", "c", False, 1, -0.2, 0.004, -0.008)
+    lost = SendingNode("10.0.0.4", "d", False, 1, 0.1, 0.0005, None)
+    outcome = ReplayOutcome(
+        records_table([]), 0.0, False, lost_actors=(), parts=(), run_tag="tag", senders=(here, near, far, lost)
+    )
+    environment: dict[str, Any] = {}
+    problems = describe_senders(environment, outcome)
+    assert [sender["clock_offset_s"] for sender in environment["senders"]] == [0.0, 3.5, -0.2, 0.1]
+    assert json.loads(json.dumps(environment, allow_nan=False)) == environment
+    assert len(problems) == 1
+    assert problems[0].startswith("The instants of requests that 10.0.0.3 sent are known to 12 ms only")
