@@ -184,6 +184,7 @@ class Exchange:
             chunk_offsets_s=answer.chunk_offsets_s() if self._keeps_chunk_offsets else None,
             planned_s=request.planned_s,
             phase=end.phase,
+            chunk_tokens=answer.chunk_tokens() if self._keeps_chunk_offsets else None,
         )
 
     def _end(self, finish: Finish) -> None:

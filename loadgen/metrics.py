@@ -16,6 +16,7 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from loadgen.chunk_gaps import TokenGaps, chunk_gaps_s, token_gaps
 from loadgen.records import Cause, Phase, Status
 
 Floats = NDArray[np.float64]
@@ -61,7 +62,10 @@ class ServiceSummary:
         by_phase: failed requests per phase in which they were, those that occurred; of the others it is not known.
         ttft, tpot, e2e: over the requests that ended ok.
         gap_per_chunk: between chunks of text, over the requests that ended ok and whose chunks' instants were kept.
-        gap_per_token: the same over those of them whose every chunk is one token: what others call ITL.
+        gap_per_token: before each token of these requests that does not come with the first chunk: what others call
+            ITL. The tokens of a chunk share the gap before it evenly.
+        gap_per_token_requests: of so many of them the tokens of each chunk are known ('counted'), of so many only those
+            of the whole answer, so that each chunk counts as its mean ('averaged').
         ttft_with_failures, tpot_with_failures, e2e_with_failures: over all offered, a failure counting as infinite.
         requests_per_s, output_tokens_per_s: what ended ok, over the run's length.
         attainment_fraction: share of the offered requests that ended ok within TTFT and TPOT; None where the service
@@ -83,6 +87,7 @@ class ServiceSummary:
     e2e: LatencySummary
     gap_per_chunk: LatencySummary
     gap_per_token: LatencySummary
+    gap_per_token_requests: Mapping[str, int]
     ttft_with_failures: LatencySummary
     tpot_with_failures: LatencySummary
     e2e_with_failures: LatencySummary
@@ -190,6 +195,7 @@ def _summarise(
     ok = int(is_ok.sum())
     failures = offered - ok
     good = None if attained is None else int((attained & chosen).sum())
+    gaps = token_gaps(frame[is_ok])
     lateness_s = float_column(part, "sent_s") - float_column(part, "scheduled_s")
     finite_lateness_s = lateness_s[~np.isnan(lateness_s)]
     return ServiceSummary(
@@ -204,8 +210,9 @@ def _summarise(
         ttft=_summary(latencies.ttft_s[is_ok]),
         tpot=_summary(latencies.tpot_s[is_ok]),
         e2e=_summary(latencies.e2e_s[is_ok]),
-        gap_per_chunk=_summary(_chunk_gaps_s(frame[is_ok])),
-        gap_per_token=_summary(_chunk_gaps_s(frame[is_ok], one_token_each=True)),
+        gap_per_chunk=_summary(chunk_gaps_s(frame[is_ok])),
+        gap_per_token=_summary_of_gaps(gaps),
+        gap_per_token_requests={"counted": gaps.counted, "averaged": gaps.averaged},
         ttft_with_failures=_summary(latencies.ttft_s[is_ok], failures),
         tpot_with_failures=_summary(latencies.tpot_s[is_ok], failures),
         e2e_with_failures=_summary(latencies.e2e_s[is_ok], failures),
@@ -225,15 +232,14 @@ def _counts_by_phase(part: pd.DataFrame) -> dict[str, int]:
     return {phase.value: count for phase in Phase if (count := int(is_value(part, "phase", phase.value).sum()))}
 
 
-def _chunk_gaps_s(part: pd.DataFrame, *, one_token_each: bool = False) -> Floats:
-    """The gaps between chunks of all these requests; empty where no instants were kept."""
-    if "chunk_offsets_s" not in part:
-        return np.zeros(0)
-    kept = part[part["chunk_offsets_s"].notna()]
-    if one_token_each:
-        kept = kept[kept["chunk_offsets_s"].map(len) == kept["output_tokens"]]
-    gaps_s = [np.diff(np.asarray(offsets_s, dtype=np.float64)) for offsets_s in kept["chunk_offsets_s"]]
-    return np.concatenate([np.zeros(0), *gaps_s])
+def _summary_of_gaps(gaps: TokenGaps) -> LatencySummary:
+    """Summarise gaps of which each is that before so many tokens."""
+    if not len(gaps.gap_s):
+        return LatencySummary(None, None, None, None)
+    order = np.argsort(gaps.gap_s, kind="stable")
+    gap_s, reached = gaps.gap_s[order], np.cumsum(gaps.tokens[order])
+    p50_s, p90_s, p99_s = gap_s[np.searchsorted(100 * reached, np.array([50, 90, 99]) * reached[-1])].tolist()
+    return LatencySummary(float(gap_s @ gaps.tokens[order]) / float(reached[-1]), p50_s, p90_s, p99_s)
 
 
 def _ratio(amount: float, whole: float) -> float | None:

@@ -50,6 +50,7 @@ def main() -> None:
 
 def _request(number: int, instant_s: float) -> PlannedRequest:
     body = {"model": "null", "prompt": "null", "max_tokens": FIRST_NUMBER + number, "stream": True}
+    body["stream_options"] = {"include_usage": True, "continuous_usage_stats": True}
     content = json.dumps(body).encode()
     headers = {
         "content-type": "application/json",

@@ -18,6 +18,7 @@ import uvloop
 
 _LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 _MAX_TOKENS = re.compile(rb'"max_(?:completion_)?tokens": *(\d+)')
+_RUNNING_USAGE = re.compile(rb'"continuous_usage_stats": *true')
 _HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: %b\r\ntransfer-encoding: chunked\r\n\r\n"
 _LAST_CHUNK = b"0\r\n\r\n"
 
@@ -42,8 +43,11 @@ class NullServer:
     def __init__(self, stream: Stream) -> None:
         self.arrivals: list[tuple[int, float]] = []
         self.stream = stream
-        self.chat_chunks = _chunks(stream, is_chat=True)
-        self.completion_chunks = _chunks(stream, is_chat=False)
+        self._chunks = {
+            (is_chat, tells_usage): _chunks(stream, is_chat=is_chat, tells_usage=tells_usage)
+            for is_chat in (False, True)
+            for tells_usage in (False, True)
+        }
 
     async def start(self) -> int:
         """Listen; gives the port."""
@@ -51,6 +55,11 @@ class NullServer:
         self._server = await loop.create_server(lambda: _Connection(self), "127.0.0.1", 0, backlog=4096)
         port: int = self._server.sockets[0].getsockname()[1]
         return port
+
+    def answer_to(self, request: bytes, end_of_head: int) -> list[bytes]:
+        """The chunks to send, each with the tokens so far where the request asks for that."""
+        is_chat = request.startswith(b"POST /v1/chat/")
+        return self._chunks[is_chat, _RUNNING_USAGE.search(request, end_of_head) is not None]
 
     def close(self) -> None:
         """Listen no more."""
@@ -89,8 +98,7 @@ class _Connection(asyncio.Protocol):
             return
         number = _MAX_TOKENS.search(request, end_of_head)
         self._server.arrivals.append((int(number[1]) if number else 0, now_s))
-        is_chat = request.startswith(b"POST /v1/chat/")
-        self._chunks = self._server.chat_chunks if is_chat else self._server.completion_chunks
+        self._chunks = self._server.answer_to(request, end_of_head)
         self._next = 0
         self._first_s = now_s + self._server.stream.ttft_s
         self._timer = self._loop.call_later(self._server.stream.ttft_s, self._send)
@@ -106,15 +114,20 @@ class _Connection(asyncio.Protocol):
             self._timer = None
 
 
-def _chunks(stream: Stream, *, is_chat: bool) -> list[bytes]:
+def _chunks(stream: Stream, *, is_chat: bool, tells_usage: bool) -> list[bytes]:
     """The chunks of an answer, the last one with all that ends it."""
     about = {"id": "0", "object": "chat.completion.chunk" if is_chat else "text_completion", "created": 0}
     choice = {"index": 0, "finish_reason": None} | ({"delta": {"content": " null"}} if is_chat else {"text": " null"})
-    token = _event({**about, "model": "null", "choices": [choice]})
-    counts = {"prompt_tokens": 1, "completion_tokens": stream.chunks, "total_tokens": stream.chunks + 1}
-    usage = _event({**about, "model": "null", "choices": [], "usage": counts})
-    end = _chunk(usage) + _chunk(b"data: [DONE]\n\n") + _LAST_CHUNK
-    return [_chunk(token)] * (stream.chunks - 1) + [_chunk(token) + end]
+    usages = [
+        {"usage": {"prompt_tokens": 1, "completion_tokens": tokens, "total_tokens": tokens + 1}}
+        for tokens in range(1, stream.chunks + 1)
+    ]
+    chunks = [
+        _chunk(_event({**about, "model": "null", "choices": [choice], **(usage if tells_usage else {})}))
+        for usage in usages
+    ]
+    usage = _event({**about, "model": "null", "choices": [], **usages[-1]})
+    return [*chunks[:-1], chunks[-1] + _chunk(usage) + _chunk(b"data: [DONE]\n\n") + _LAST_CHUNK]
 
 
 def _event(document: dict[str, Any]) -> bytes:

@@ -69,6 +69,8 @@ class RequestForm:
         run_tag: opens the request ids that are sent, so that two replays never share one.
         extra_body: added to every body; a key whose value is None is left out of it.
         timeout_s: as in `PlannedRequest`.
+        running_usage: each chunk is asked how many tokens there are by then; servers that cannot tell leave it out, and
+            some refuse a request that asks.
     """
 
     model: str
@@ -77,6 +79,7 @@ class RequestForm:
     run_tag: str
     extra_body: Mapping[str, Any] = field(default_factory=dict)
     timeout_s: float = inf
+    running_usage: bool = False
 
 
 def plan_requests(trace: Trace, rows: Sequence[int], form: RequestForm, prompts: Prompts) -> Iterator[PlannedRequest]:
@@ -151,7 +154,7 @@ def _body(prompt: str, max_output_tokens: int, form: RequestForm, *, is_chat: bo
         "max_tokens": max_output_tokens,
         "ignore_eos": None if is_free else True,
         "stream": True,
-        "stream_options": {"include_usage": True},
+        "stream_options": {"include_usage": True} | ({"continuous_usage_stats": True} if form.running_usage else {}),
         **form.extra_body,
     }
     return json.dumps({key: value for key, value in body.items() if value is not None}).encode()

@@ -81,6 +81,8 @@ class RequestRecord:
         attempts: times it was sent.
         chunk_offsets_s: when each chunk with text came, from the first one on; None = not kept. A chunk holds one
             token or more.
+        chunk_tokens: the tokens of each such chunk, where the server tells them; None = not told, or each holds one,
+            as many as `output_tokens`.
         planned_s: when the trace says that it arrives, where it waited for another to end; None = it did not.
         phase: where it was when it failed; None = not known, or it did not fail.
     """
@@ -102,6 +104,7 @@ class RequestRecord:
     chunk_offsets_s: tuple[float, ...] | None = None
     planned_s: float | None = None
     phase: Phase | None = None
+    chunk_tokens: tuple[int, ...] | None = None
 
 
 RECORD_SCHEMA = pa.schema(
@@ -123,11 +126,12 @@ RECORD_SCHEMA = pa.schema(
         pa.field("chunk_offsets_s", pa.list_(pa.float32())),
         pa.field("planned_s", pa.float64()),
         pa.field("phase", pa.string()),
+        pa.field("chunk_tokens", pa.list_(pa.int32())),
     ]
 )
 
 # Only a replay knows them, and only in some modes.
-REPLAY_COLUMNS = frozenset({"chunk_offsets_s", "planned_s"})
+REPLAY_COLUMNS = frozenset({"chunk_offsets_s", "chunk_tokens", "planned_s"})
 # What has no such column is read as if it were null.
 OPTIONAL_COLUMNS = REPLAY_COLUMNS | {"phase"}
 

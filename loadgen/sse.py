@@ -2,6 +2,7 @@
 
 import json
 import re
+from itertools import pairwise
 from typing import Any
 
 # In a JSON string every quote is escaped, so generated text cannot look like one of these keys.
@@ -9,6 +10,7 @@ _CONTENT = re.compile(rb'"(?:content|text|reasoning_content|reasoning)"\s*:\s*"(
 _CHOICE = re.compile(rb'"choices"\s*:\s*\[\s*\{')
 _USAGE = re.compile(rb'"usage"\s*:\s*\{')
 _USAGE_KEY = b'"usage"'
+_COMPLETION_TOKENS = re.compile(rb'"completion_tokens"\s*:\s*(\d{1,10})\b')
 _ERROR = b'"error"'
 _DONE = b"[DONE]"
 # An event holds a token or two; one that never ends must not fill the memory.
@@ -92,7 +94,10 @@ class StreamedAnswer:
     """What the stream of one chat completion or completion has said so far.
 
     A content chunk costs a few searches in its bytes; only the last chunk with a usage block, and chunks that may hold
-    an error, are decoded.
+    an error, are decoded. A server that is asked for `continuous_usage_stats` tells with each chunk how many tokens
+    there are so far.
+
+    Source: vllm, entrypoints/openai/chat_completion/serving.py and completion/serving.py (include_continuous_usage).
 
     Attributes:
         content_s: when each chunk with text came; a chunk holds one token or more.
@@ -100,12 +105,13 @@ class StreamedAnswer:
         error: the error that the server put into the stream; None = none.
     """
 
-    __slots__ = ("_first_choice_s", "_parser", "_usage", "content_s", "done_s", "error")
+    __slots__ = ("_first_choice_s", "_parser", "_running_tokens", "_usage", "content_s", "done_s", "error")
 
     def __init__(self) -> None:
         self._parser = EventParser()
         self._usage: bytes | None = None
         self._first_choice_s: float | None = None
+        self._running_tokens: list[int] = []  # at each chunk with text that tells it
         self.content_s: list[float] = []
         self.done_s: float | None = None
         self.error: dict[str, Any] | None = None
@@ -141,6 +147,18 @@ class StreamedAnswer:
         first_s = self.content_s[0]
         return tuple([round(instant_s - first_s, 6) for instant_s in self.content_s])
 
+    def chunk_tokens(self) -> tuple[int, ...] | None:
+        """The tokens that came with each chunk with text; None = not told, or one with each and none beside them.
+
+        Tokens without text of their own count with the next chunk.
+        """
+        running = self._running_tokens
+        if not running or len(running) != len(self.content_s):
+            return None
+        tokens = tuple([after - before for before, after in pairwise([0, *running])])
+        is_plain = running[-1] == self.output_tokens and set(tokens) == {1}
+        return None if is_plain or min(tokens) < 0 or running[-1] > self.output_tokens else tokens
+
     @property
     def reported_tokens(self) -> int | None:
         """Output tokens by the last usage block; None where the server sent none that makes sense."""
@@ -164,10 +182,14 @@ class StreamedAnswer:
             return
         if _CONTENT.search(event):
             self.content_s.append(now_s)
-        elif self._first_choice_s is None and _CHOICE.search(event):
-            self._first_choice_s = now_s
-        if _USAGE_KEY in event and _USAGE.search(event):
-            self._usage = event
+            if (at := event.find(_USAGE_KEY)) >= 0 and (tokens := _COMPLETION_TOKENS.search(event, at)):
+                self._usage = event
+                self._running_tokens.append(int(tokens[1]))
+        else:
+            if self._first_choice_s is None and _CHOICE.search(event):
+                self._first_choice_s = now_s
+            if _USAGE_KEY in event and _USAGE.search(event):
+                self._usage = event
         if _ERROR in event and self.error is None:
             self.error = read_error(event)
 

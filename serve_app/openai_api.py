@@ -89,6 +89,7 @@ class Generation:
             names its role as well: the same words of another speaker are another prompt.
         max_tokens: None where the client left it open.
         include_usage: the last chunk of a stream shall hold the usage.
+        continuous_usage: so shall all others, as it is then; as in vLLM, only beside `include_usage`.
     """
 
     endpoint: Endpoint
@@ -97,6 +98,7 @@ class Generation:
     max_tokens: int | None
     stream: bool
     include_usage: bool
+    continuous_usage: bool
 
     @property
     def prompt_words(self) -> int:
@@ -125,8 +127,15 @@ def read_generation(endpoint: Endpoint, body: Any) -> Generation:
     options = body.get("stream_options") or {}
     if not isinstance(options, Mapping):
         raise bad_request(f"'stream_options' must be an object, got {options!r}")
+    include_usage = bool(options.get("include_usage"))
     return Generation(
-        endpoint, model, tuple(words), max_tokens, bool(body.get("stream")), bool(options.get("include_usage", False))
+        endpoint,
+        model,
+        tuple(words),
+        max_tokens,
+        bool(body.get("stream")),
+        include_usage,
+        include_usage and bool(options.get("continuous_usage_stats")),
     )
 
 
@@ -180,14 +189,15 @@ class AnswerWriter:
             choice |= {"text": text, "logprobs": None}
         return self._document(choices=[choice], usage=self._usage(output_tokens), chunk=False)
 
-    def chunk(self, text: str, *, first: bool, last: bool) -> str:
-        """One chunk of a stream, as a server-sent event."""
+    def chunk(self, text: str, output_tokens: int, *, first: bool, last: bool) -> str:
+        """One chunk of a stream, as a server-sent event; with it there are so many tokens."""
         choice: dict[str, Any] = {"index": 0, "finish_reason": "length" if last else None}
         if self.generation.endpoint == "chat":
             choice["delta"] = {"role": "assistant", "content": text} if first else {"content": text}
         else:
             choice |= {"text": text, "logprobs": None}
-        return frame(self._document(choices=[choice], usage=None, chunk=True))
+        usage = self._usage(output_tokens) if self.generation.continuous_usage else None
+        return frame(self._document(choices=[choice], usage=usage, chunk=True))
 
     def end(self, output_tokens: int) -> str:
         """What closes a stream: the usage, if it was asked for, and the end mark."""

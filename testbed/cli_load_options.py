@@ -138,7 +138,11 @@ WindowSeconds = Annotated[
     ),
 ]
 ChunkOffsets = Annotated[
-    bool, typer.Option(help="Record when each chunk came, for the time between them.", rich_help_panel=OUTPUT)
+    bool,
+    typer.Option(
+        help="Record when each chunk came, and ask the server how many tokens it carries (continuous_usage_stats).",
+        rich_help_panel=OUTPUT,
+    ),
 ]
 MetricsUrls = Annotated[
     list[str] | None,

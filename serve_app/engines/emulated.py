@@ -80,7 +80,8 @@ class EmulatedReplica:
         try:
             async for tokens in self._engine.progress(request):
                 if generation.stream:
-                    yield writer.chunk(_text(sent, tokens), first=sent == 0, last=tokens == request.output_tokens)
+                    text, is_last = _text(sent, tokens), tokens == request.output_tokens
+                    yield writer.chunk(text, tokens, first=sent == 0, last=is_last)
                     sent = tokens
             yield (
                 writer.end(sent)

@@ -19,7 +19,7 @@ LATENCIES = (
     ("tpot", "Time per further token (TPOT)"),
     ("e2e", "End to end (E2E)"),
     ("gap_per_chunk", "Between chunks"),
-    ("gap_per_token", "Between tokens (ITL, where each chunk is one)"),
+    ("gap_per_token", "Between tokens (ITL)"),
 )
 PERCENTILES = (("p50_s", "p50"), ("p90_s", "p90"), ("p99_s", "p99"))
 
@@ -136,7 +136,16 @@ def service_table(facts: RunFacts) -> tuple[tuple[str, ...], list[Row]]:
             continue  # not measured
         rows.append(Row(title, kind="group"))
         rows.extend(_latency_row(key, field, name, columns) for field, name in PERCENTILES)
-    return tuple(label for label, _ in columns), rows
+    return tuple(label for label, _ in columns), rows + _averaged_rows(columns)
+
+
+def _averaged_rows(columns: list[tuple[str, Any]]) -> list[Row]:
+    """Of how many answers the gaps between tokens rest on the mean of its chunks; nothing where of none."""
+    counts = [figures.get("gap_per_token_requests") or {"counted": 0, "averaged": 0} for _, figures in columns]
+    if not any(count["averaged"] for count in counts):
+        return []
+    cells = tuple(f"{count['averaged']:,} of {sum(count.values()):,}" for count in counts)
+    return [Row("answers that do not tell the tokens of each chunk", cells, "sub")]
 
 
 def target_changes(facts: RunFacts) -> list[TargetChange]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from loadgen.client import StreamClient
 from loadgen.dispatcher import Dispatcher
+from loadgen.metrics import summarise_records
 from loadgen.plan import PlannedRequest, header_lines
 from loadgen.records import RequestRecord, records_table
 from loadgen.run_clock import RunClock
@@ -37,6 +38,11 @@ def usage(tokens: int) -> bytes:
 
 END = b"0\r\n\r\n"
 TOKENS = [(0.25 + 0.0625 * i, HEAD + chunk(TOKEN) if i == 0 else chunk(TOKEN)) for i in range(5)]
+# Five chunks of 1, 2, 3, 1 and 3 tokens, each of which says how many there are by then.
+TOLD = [
+    (0.25 + 0.0625 * place, (HEAD if place == 0 else b"") + chunk(TOKEN.replace(b"}]}", b'}],"usage":%b}' % so_far)))
+    for place, so_far in enumerate(b'{"completion_tokens":%d}' % tokens for tokens in (1, 3, 6, 7, 10))
+]
 PAIRS = [*TOKENS[:-1], (0.5, chunk(TOKEN) + chunk(usage(10)) + chunk(DONE) + END)]
 # Each kind of answer beside what its record must say: (status, cause, TTFT, E2E, output tokens, when it is closed).
 KINDS: dict[str, tuple[Answer, tuple[str, str | None, float | None, float, int, float | None]]] = {
@@ -80,6 +86,10 @@ KINDS: dict[str, tuple[Answer, tuple[str, str | None, float | None, float, int, 
     "a replica lost": (
         Answer([*TOKENS[:2], (0.5, chunk(b'data: {"error":{"message":"m","cause":"replica_lost"}}\n\n') + END)]),
         ("failed", "replica_lost", 0.25, 0.5, 2, None),
+    ),
+    "ten tokens, told chunk by chunk": (
+        Answer([*TOLD[:-1], (0.5, TOLD[-1][1] + chunk(usage(10)) + chunk(DONE) + END)]),
+        ("ok", None, 0.25, 0.5, 10, None),
     ),
 }
 NAMES = list(KINDS)
@@ -157,7 +167,7 @@ def test_counts_by_status_and_cause_add_up_to_what_was_planned() -> None:
     records, _ = replay(REQUESTS)
     counts = Counter((record.status.value, record.cause and record.cause.value) for record in records.values())
     assert counts == {
-        ("ok", None): 4 * ROUNDS,
+        ("ok", None): 5 * ROUNDS,
         ("rejected", "queue_full"): ROUNDS,
         ("timed_out", "deadline_in_queue"): 2 * ROUNDS,
         ("timed_out", "no_ready_replica"): ROUNDS,
@@ -178,6 +188,24 @@ def test_tpot_and_the_gaps_between_chunks_are_exact() -> None:
         assert math.isclose((e2e_s - ttft_s) / (row["output_tokens"] - 1), tpot_s, rel_tol=1e-12)
         assert row["chunk_offsets_s"] == [0.0, 0.0625, 0.125, 0.1875, 0.25]
         assert {after - before for before, after in pairwise(row["chunk_offsets_s"])} == {0.0625}
+
+
+def test_the_gap_before_each_token_is_exact_where_chunks_tell_theirs_and_a_mean_where_not() -> None:
+    records = replay(len(NAMES))[0]
+    told, untold = records[NAMES.index("ten tokens, told chunk by chunk")], records[1]
+    assert (told.chunk_tokens, untold.chunk_tokens) == ((1, 2, 3, 1, 3), None)
+    exact = summarise_records(records_table([told]), {}).total
+    assert exact.gap_per_token_requests == {"counted": 1, "averaged": 0}
+    # Nine tokens: 2 and 3 and 1 and 3 share 0.0625 s. In order of time: six thirds of it, two halves, one whole.
+    found = exact.gap_per_token
+    assert (found.p50_s, found.p90_s, found.p99_s) == (0.0625 / 3, 0.0625, 0.0625)
+    assert found.mean_s is not None
+    assert math.isclose(found.mean_s, 0.25 / 9, rel_tol=1e-12)
+    mean = summarise_records(records_table([untold]), {}).total
+    assert mean.gap_per_token_requests == {"counted": 0, "averaged": 1}
+    assert (mean.gap_per_token.p50_s, mean.gap_per_token.p99_s) == (0.0625 / 2, 0.0625 / 2)
+    for summary in (exact, mean):
+        assert (summary.gap_per_chunk.p50_s, summary.gap_per_chunk.p99_s) == (0.0625, 0.0625)
 
 
 def test_connections_are_used_again_only_where_their_answer_was_whole() -> None:

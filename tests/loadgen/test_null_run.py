@@ -27,6 +27,7 @@ async def test_an_answer_has_its_chunks_at_their_instants() -> None:
     assert record.chunk_offsets_s is not None
     assert record.first_token_s >= arrived_s - clock.start_monotonic_s + 0.049  # a timer may round
     assert len(record.chunk_offsets_s) == 4
+    assert record.chunk_tokens is None  # one token each
     assert record.chunk_offsets_s[0] == 0
     assert record.finished_s - record.first_token_s >= 0.05
 

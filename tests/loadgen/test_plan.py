@@ -57,6 +57,13 @@ def test_a_conversation_goes_to_chat_completions_and_an_api_request_to_completio
     assert (chat.scheduled_s, chat.deadline_s, completion.deadline_s) == (0.5, 30.0, 60.0)
 
 
+def test_each_chunk_is_asked_for_the_tokens_so_far_where_they_are_recorded() -> None:
+    form = RequestForm("m", {"conversation": 30.0, "api": 60.0}, 1, "tag", running_usage=True)
+    for request in plan_requests(TRACE, [0, 1], form, synthetic_prompts()):
+        asked = json.loads(request.body)["stream_options"]
+        assert asked == {"include_usage": True, "continuous_usage_stats": True}
+
+
 def test_a_request_that_failed_when_recorded_asks_for_one_token_and_keeps_its_planned_size() -> None:
     recorded_as_failed = plan([1])[0]
     assert json.loads(recorded_as_failed.body)["max_tokens"] == 1

@@ -222,15 +222,16 @@ def test_a_file_that_holds_no_records_is_refused_in_one_line(tmp_path: Path) -> 
 def test_the_instants_of_chunks_are_kept_where_they_are_known_and_null_where_not(tmp_path: Path) -> None:
     offsets_s = (0.0, 0.25, 0.5)  # exact in single precision
     with RecordWriter(tmp_path / "part") as writer:
-        writer.append(replace(record(1), chunk_offsets_s=offsets_s))
+        writer.append(replace(record(1), chunk_offsets_s=offsets_s, chunk_tokens=(1, 3, 2)))
         writer.append(record(2))
     write_records(read_partial_records(tmp_path / "part"), tmp_path / "records.parquet")
-    read = read_records(tmp_path / "records.parquet")["chunk_offsets_s"].to_pylist()
-    assert read == [list(offsets_s), None]
+    read = read_records(tmp_path / "records.parquet")
+    assert read["chunk_offsets_s"].to_pylist() == [list(offsets_s), None]
+    assert read["chunk_tokens"].to_pylist() == [[1, 3, 2], None]
 
 
 def test_a_file_from_before_there_were_instants_of_chunks_is_read(tmp_path: Path) -> None:
-    old = records_table([record(1)]).drop_columns(["chunk_offsets_s"])
+    old = records_table([record(1)]).drop_columns(["chunk_offsets_s", "chunk_tokens"])
     pq.write_table(old, tmp_path / "records.parquet")
     assert read_records(tmp_path / "records.parquet").equals(records_table([record(1)]))
 

@@ -63,6 +63,53 @@ def test_the_last_usage_block_counts() -> None:
     assert answer.first_token_s == 1.0
 
 
+def running(*tokens: int | None, text: bytes = b"a", total: int | None = None) -> StreamedAnswer:
+    """An answer whose chunks say how many tokens there are by then (None = one does not), and perhaps in all."""
+    answer = StreamedAnswer()
+    for place, so_far in enumerate(tokens):
+        usage = b"" if so_far is None else b',"usage":{"prompt_tokens":9,"completion_tokens":%d}' % so_far
+        answer.feed(b'data: {"choices":[{"text":"%b"}]%b}\n\n' % (text, usage), float(place))
+    if total is not None:
+        answer.feed(b'data: {"choices":[],"usage":{"completion_tokens":%d}}\n\n' % total, 9.0)
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("answer", "tokens"),
+    [
+        (running(2, 5, 6), (2, 3, 1)),
+        (running(2, 5, 6, total=6), (2, 3, 1)),
+        (running(1, 2, 3, total=4), (1, 1, 1)),  # the last one has no text
+        (running(1, 1, 3), (1, 0, 2)),  # the second chunk holds the rest of a token's text
+        (running(1, 2, 3, total=3), None),  # one each needs not be told
+        (running(None, None, total=6), None),
+        (running(2, None, 6), None),
+        (running(3, 2, 6), None),
+        (running(2, 5, total=4), None),
+        (running(), None),
+    ],
+)
+def test_the_tokens_of_each_chunk_are_told_by_the_running_usage(
+    answer: StreamedAnswer, tokens: tuple[int, ...] | None
+) -> None:
+    assert answer.chunk_tokens() == tokens
+
+
+def test_text_cannot_pass_for_a_count_of_tokens() -> None:
+    says = rb"\"usage\": {\"completion_tokens\": 7}"
+    assert running(None, None, text=says).chunk_tokens() is None
+    assert running(2, 4, text=says).chunk_tokens() == (2, 2)
+
+
+def test_a_chunk_without_text_counts_with_the_next() -> None:
+    answer = StreamedAnswer()
+    for text, so_far in ((b"", 0), (b"a", 1), (b"", 2), (b"b", 3)):
+        event = b'data: {"choices":[{"text":"%b"}],"usage": {"completion_tokens": %d, "total_tokens": 12}}\n\n'
+        answer.feed(event % (text, so_far), float(so_far))
+    assert answer.content_s == [1.0, 3.0]
+    assert answer.chunk_tokens() == (1, 2)
+
+
 def test_reasoning_is_the_first_token_too() -> None:
     answer = StreamedAnswer()
     answer.feed(b'data: {"choices":[{"delta":{"content":null,"reasoning_content":"hm"}}]}\n\n', 3.0)

@@ -95,7 +95,9 @@ def test_a_stream_ends_with_its_finish_reason_usage_and_end_mark(include_usage: 
     """The usage is a chunk of its own, without choices."""
     body = chat(stream=True, stream_options={"include_usage": include_usage})
     writer = AnswerWriter(read_generation("chat", body), "id", 1)
-    text = writer.chunk("so", first=True, last=False) + writer.chunk(" it", first=False, last=True) + writer.end(2)
+    text = (
+        writer.chunk("so", 1, first=True, last=False) + writer.chunk(" it", 2, first=False, last=True) + writer.end(2)
+    )
     *chunks, end = events(text)
     assert end == "[DONE]"
     parsed = [json.loads(chunk) for chunk in chunks]
@@ -104,6 +106,24 @@ def test_a_stream_ends_with_its_finish_reason_usage_and_end_mark(include_usage: 
     assert {chunk["object"] for chunk in parsed} == {"chat.completion.chunk"}
     usages = [chunk["usage"] for chunk in parsed if "usage" in chunk]
     assert usages == ([{"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}] if include_usage else [])
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"include_usage": True, "continuous_usage_stats": True}, [2, 5, 5]),
+        ({"include_usage": True}, [5]),
+        ({"continuous_usage_stats": True}, []),
+    ],
+)
+def test_chunks_tell_how_many_tokens_there_are_where_that_is_asked_for(
+    options: dict[str, bool], told: list[int]
+) -> None:
+    """As vLLM does: never without the usage at the end."""
+    writer = AnswerWriter(read_generation("completions", completion(stream=True, stream_options=options)), "id", 1)
+    text = writer.chunk("so it", 2, first=True, last=False) + writer.chunk(" was so it", 5, first=False, last=True)
+    usages = [json.loads(event).get("usage") for event in events(text + writer.end(5))[:-1]]
+    assert [usage["completion_tokens"] for usage in usages if usage] == told
 
 
 def test_a_whole_answer_always_has_its_usage() -> None:

@@ -64,6 +64,23 @@ def test_attempts_are_shown_where_a_request_was_sent_more_than_once(
     assert (cells["sent more than once"], cells["attempts"]) == (f"{retried:,}", f"{len(records) + 2 * retried:,}")
 
 
+def test_it_is_said_of_how_many_answers_the_tokens_of_each_chunk_are_not_known(
+    tmp_path: Path, story: Any, write_run: Any
+) -> None:
+    """Every answer came in two chunks half a second apart; every second one tells that they carry 1 and the rest."""
+    records: list[dict[str, Any]] = [
+        record | {"chunk_offsets_s": [0.0, 0.5], "output_tokens": 11, "chunk_tokens": [1, 10] if place % 2 else None}
+        for place, record in enumerate(story.records)
+    ]
+    results = conclude_run(write_run(tmp_path / "run", dataclasses.replace(story, records=records)))
+    rows = service_table(gather_facts(results))[1]
+    ok = [record["status"] == "ok" if "status" in record else True for record in records]
+    averaged = sum(ended_ok for place, ended_ok in enumerate(ok) if place % 2 == 0)
+    (row,) = (row for row in rows if row.label == "answers that do not tell the tokens of each chunk")
+    assert row.cells[-1] == f"{averaged:,} of {sum(ok):,}"
+    assert "Between tokens (ITL)" in [row.label for row in rows]
+
+
 def test_the_table_of_services_adds_up(results: Results) -> None:
     columns, rows = service_table(gather_facts(results))
     assert columns == ("api", "conversation", "all")
