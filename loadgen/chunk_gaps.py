@@ -1,6 +1,5 @@
 """Records -> the gaps between chunks of text, and between tokens (ITL), of which a chunk may carry several."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,31 +32,35 @@ def chunk_gaps_s(part: pd.DataFrame) -> Floats:
     """The gaps between chunks of all these requests; empty where no instants were kept."""
     if "chunk_offsets_s" not in part:
         return np.zeros(0)
-    return _joined(np.diff(_floats(offsets_s)) for offsets_s in part["chunk_offsets_s"].dropna())
+    offsets_s = part["chunk_offsets_s"].dropna()
+    return _gaps(_joined(offsets_s), np.repeat(np.arange(len(offsets_s)), offsets_s.map(len).to_numpy(np.int64)))[0]
 
 
 def token_gaps(part: pd.DataFrame) -> TokenGaps:
     """The gaps before the tokens of all these requests, those of a first chunk left out."""
     if "chunk_offsets_s" not in part:
         return TokenGaps(np.zeros(0), np.zeros(0), 0, 0)
-    has_gaps = [offsets_s is not None and len(offsets_s) > 1 for offsets_s in part["chunk_offsets_s"]]
-    kept = part[np.array(has_gaps, dtype=bool)]
-    chunk_tokens = kept["chunk_tokens"] if "chunk_tokens" in kept else [None] * len(kept)
-    gaps: list[Floats] = []
-    tokens: list[Floats] = []
-    counted = 0
-    for offsets_s, told, total in zip(kept["chunk_offsets_s"], chunk_tokens, kept["output_tokens"], strict=True):
-        carried = np.full(len(offsets_s), total / len(offsets_s)) if told is None else _floats(told)
-        counted += told is not None or total == len(offsets_s)
-        carries_any = carried > 0  # the rest of a token's text may come in a chunk of its own
-        tokens.append(carried[carries_any][1:])
-        gaps.append(np.diff(_floats(offsets_s)[carries_any]) / tokens[-1])
-    return TokenGaps(_joined(gaps), _joined(tokens), counted, len(kept) - counted)
+    kept = part[part["chunk_offsets_s"].notna()]
+    chunks = kept["chunk_offsets_s"].map(len).to_numpy(np.int64)
+    total = kept["output_tokens"].to_numpy(np.float64)
+    told = kept["chunk_tokens"] if "chunk_tokens" in kept else pd.Series(None, kept.index, object)
+    is_told = told.notna().to_numpy(bool)
+    tokens = np.repeat(total / np.maximum(chunks, 1), chunks)
+    tokens[np.repeat(is_told, chunks)] = _joined(told[is_told])
+    carries_any = tokens > 0  # the rest of a token's text may come in a chunk of its own
+    request = np.repeat(np.arange(len(kept)), chunks)[carries_any]
+    gap_s, is_later = _gaps(_joined(kept["chunk_offsets_s"])[carries_any], request)
+    tokens = tokens[carries_any][is_later]
+    counted = int(((chunks > 1) & (is_told | (total == chunks))).sum())
+    return TokenGaps(gap_s / tokens, tokens, counted, int((chunks > 1).sum()) - counted)
 
 
-def _floats(values: object) -> Floats:
-    return np.asarray(values, dtype=np.float64)
+def _gaps(offsets_s: Floats, request: NDArray[np.int64]) -> tuple[Floats, NDArray[np.bool_]]:
+    """The gaps between instants of the same request, and before which instants there is one."""
+    is_later = np.diff(request, prepend=-1) == 0
+    return np.diff(offsets_s, prepend=0.0)[is_later], is_later
 
 
-def _joined(arrays: Iterator[Floats] | list[Floats]) -> Floats:
-    return np.concatenate([np.zeros(0), *arrays])
+def _joined(lists: pd.Series) -> Floats:
+    """All the numbers of a column of lists."""
+    return np.concatenate([np.zeros(0), *lists]).astype(np.float64)
