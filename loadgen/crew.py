@@ -16,7 +16,7 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from loadgen.client_config import ClientConfig
 from loadgen.clock_offset import ClockOffset, measure_clock_offset
-from loadgen.node_files import fetch_folder
+from loadgen.node_files import away_folder_name, fetch_folder
 from loadgen.nodes import Node, answer, begin_on, choose_nodes, on_node
 from loadgen.pacing import ByArrival, Pacing
 from loadgen.plan import Prompts, RequestForm
@@ -99,7 +99,7 @@ class Crew:
         self._progress = [SenderProgress() for _ in parts]
         self._runs: dict[Any, int] = {}
         self._nodes = choose_nodes(len(parts), spreads=spreads)
-        self._away = {node: f"burstscale-replay-{tag}-{node.node_id[:8]}" for node in self._nodes if not node.is_driver}
+        self._away = {node: away_folder_name(tag, node.node_id) for node in self._nodes if not node.is_driver}
         self._offsets: dict[Node, ClockOffset] = {}
         self._drifts_s: dict[Node, float] = {}
         self._actors = [self._make_actor(target, index, keeps_chunk_offsets) for index in range(len(parts))]

@@ -1,16 +1,18 @@
 """One record for each planned request, out of what the processes that sent them have left."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from loadgen.records import PLANNED_SCHEMA, RECORD_SCHEMA, Cause, Status
 from loadgen.sent_log import SENT_SCHEMA
 
 _NOT_SENT = "not sent: the process that was to send it ended first"
 _NOT_RECORDED = "sent, but its end was never recorded: the process that had sent it ended first"
+_NOT_KNOWN = "whether it was sent is not known: what the machine that was to send it had noted is lost"
 _NOT_DUE = "not sent: the run was cut short before its instant"
 
 
@@ -21,6 +23,7 @@ def merge_records(
     sent: pa.Table | None = None,
     *,
     is_cut_short: bool = False,
+    unread: Collection[int] = (),
 ) -> pa.Table:
     """One record for each planned request, in order of request_id.
 
@@ -32,6 +35,7 @@ def merge_records(
         ended_s: when the run ended, the `finished_s` of requests without a record (never before they were due).
         sent: what was sent, with `SENT_SCHEMA`, as far as it is known of requests without a record.
         is_cut_short: nobody was left to send anything after `ended_s`: what was due only then has cause RUN_ENDED.
+        unread: requests of which no note could be read, by id.
 
     Raises:
         ValueError: a request has two records, or a record belongs to no planned request.
@@ -47,11 +51,14 @@ def merge_records(
     if len(strangers):
         raise ValueError(f"request {strangers[0]} was not planned but has a record ({len(strangers)} such requests)")
     missing = planned.filter(pa.array(~np.isin(planned_ids, ids)))
-    lost = _lost_records(missing, ended_s, SENT_SCHEMA.empty_table() if sent is None else sent, is_cut_short)
+    sent = SENT_SCHEMA.empty_table() if sent is None else sent
+    lost = _lost_records(missing, ended_s, sent, is_cut_short, np.fromiter(unread, np.int64))
     return pa.concat_tables([table, lost]).sort_by("request_id").combine_chunks()
 
 
-def _lost_records(planned: pa.Table, ended_s: float, sent: pa.Table, is_cut_short: bool) -> pa.Table:
+def _lost_records(
+    planned: pa.Table, ended_s: float, sent: pa.Table, is_cut_short: bool, unread: NDArray[np.int64]
+) -> pa.Table:
     """Records for requests of whose end nothing is known; those that waited for another were due when the log says."""
     ids, arrival_s = planned["request_id"].to_numpy(), planned["scheduled_s"].to_numpy()
     sent = sent.sort_by("request_id")
@@ -65,7 +72,8 @@ def _lost_records(planned: pa.Table, ended_s: float, sent: pa.Table, is_cut_shor
 
     scheduled_s = noted("scheduled_s", arrival_s)
     is_not_due = ~is_sent & (scheduled_s > ended_s) & is_cut_short
-    error = np.where(is_sent, _NOT_RECORDED, np.where(is_not_due, _NOT_DUE, _NOT_SENT))
+    is_unread = np.isin(ids, unread)
+    error = np.select([is_sent, is_not_due, is_unread], [_NOT_RECORDED, _NOT_DUE, _NOT_KNOWN], _NOT_SENT)
     known: dict[str, Any] = {name: planned[name] for name in PLANNED_SCHEMA.names} | {
         "scheduled_s": scheduled_s,
         "planned_s": pa.array(arrival_s, mask=scheduled_s == arrival_s),

@@ -9,6 +9,11 @@ from typing import Any
 PIECE_BYTES = 8 * 2**20
 
 
+def away_folder_name(run_tag: str, node_id: str) -> str:
+    """The folder of a run's actors on a machine that is not the driver's."""
+    return f"burstscale-replay-{run_tag}-{node_id[:8]}"
+
+
 def folder_there(name: str) -> Path:
     """Where actors write on a machine that is not the driver's."""
     return Path(tempfile.gettempdir()) / name

@@ -120,7 +120,8 @@ def replay(
         is_interrupted = crew.watch(follow)
     finally:
         crew.dismiss()
-    gathered = gather(out_dir, trace, facts, ended_s=time.time() - start_epoch_s)
+    unread = {int(row) for index in crew.unread for row in rows[index]}
+    gathered = gather(out_dir, trace, facts, ended_s=time.time() - start_epoch_s, unread=unread)
     return ReplayOutcome(
         gathered.table,
         start_epoch_s,

@@ -3,7 +3,7 @@
 import json
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from loadgen.errors import InputError
 from loadgen.line_file import is_being_written
 from loadgen.merge_records import merge_records
+from loadgen.node_files import away_folder_name
 from loadgen.plan import planned_columns
 from loadgen.records import read_partial_records
 from loadgen.retries import ATTEMPT_SCHEMA, attempts_path, read_attempts
@@ -83,12 +84,21 @@ def note_alive(folder: Path) -> None:
     os.utime(folder / REPLAY_FACTS, (now_s, now_s))
 
 
-def gather(folder: Path, trace: Trace, facts: ReplayFacts, ended_s: float, *, is_cut_short: bool = False) -> Gathered:
+def gather(
+    folder: Path,
+    trace: Trace,
+    facts: ReplayFacts,
+    ended_s: float,
+    *,
+    is_cut_short: bool = False,
+    unread: Collection[int] = (),
+) -> Gathered:
     """Make the records of a replay of `trace` out of its files; what has no record gets one.
 
     Args:
         ended_s: when the run ended, in seconds from its start.
         is_cut_short: nobody was left to send anything after that.
+        unread: rows whose actors' files are not all in the folder.
     """
     parts = found_parts(folder)
     logs = [log for part in parts if (log := sent_log_path(part)).exists()]  # of actors that did not end in order
@@ -99,7 +109,7 @@ def gather(folder: Path, trace: Trace, facts: ReplayFacts, ended_s: float, *, is
     if facts.is_closed_loop:
         known = pa.concat_tables([part.select(["request_id"]) for part in [*records, sent]])["request_id"]
         planned = planned.filter(pc.is_in(planned["request_id"], known))
-    table = merge_records(records, planned, ended_s, sent, is_cut_short=is_cut_short)
+    table = merge_records(records, planned, ended_s, sent, is_cut_short=is_cut_short, unread=unread)
     attempts = None
     if facts.keeps_attempts:
         attempts = pa.concat_tables([ATTEMPT_SCHEMA.empty_table(), *map(read_attempts, told)])
@@ -110,12 +120,18 @@ def recover(folder: Path, trace: Trace) -> tuple[ReplayFacts, float, Gathered]:
     """Make the records of a replay of `trace` that was killed; gives also its facts, and when it ended.
 
     Raises:
-        InputError: it has left no facts, or its actors are still sending.
+        InputError: it has left no facts, its actors are still sending, or what they wrote lies on other machines.
     """
     facts = _read_facts(folder)
     parts = found_parts(folder)
     if any(map(is_being_written, parts)):
         raise InputError(f"{folder}: its actors are still sending; try again in a few seconds")
+    if facts.start_epoch_s is not None and (missing := set(part_paths(folder, facts.actors)).difference(parts)):
+        raise InputError(
+            f"{folder}: {min(missing).name} is missing, as is all that actors on other machines wrote; copy it from "
+            f"{away_folder_name(facts.run_tag, '*')} in the folder for temporary files there, or, where it is lost, "
+            "put an empty file of this name here"
+        )
     ended_s = _last_sign_s(folder, facts, parts)
     return facts, ended_s, gather(folder, trace, facts, ended_s, is_cut_short=True)
 

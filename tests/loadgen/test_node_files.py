@@ -1,14 +1,19 @@
 """What was written on another machine is copied home whole, and then removed there."""
 
+import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from loadgen import node_files
+from loadgen.errors import InputError
 from loadgen.node_files import fetch_folder, folder_there
+from loadgen.replay_files import REPLAY_FACTS, ReplayFacts, part_paths, recover, write_facts
+from loadgen.trace import make_trace
 
 
 def do_here(work: Callable[..., Any], *arguments: Any) -> Any:
@@ -71,3 +76,18 @@ def test_a_file_that_is_here_already_is_not_written_over(there: Path, home: Path
     with pytest.raises(FileExistsError):
         fetch_folder(do_here, "run", home)
     assert (home / "records.jsonl").read_bytes() == b"ours"
+
+
+def test_a_replay_whose_driver_was_killed_says_where_the_rest_of_it_lies(home: Path) -> None:
+    facts = ReplayFacts("m", "abcd", is_closed_loop=False, keeps_attempts=False, actors=2, start_epoch_s=1000.0)
+    write_facts(home, facts)
+    os.utime(home / REPLAY_FACTS, (1010.0, 1010.0))
+    ours, theirs = part_paths(home, 2)
+    ours.touch()
+    trace = make_trace("even", np.arange(4.0), np.full(4, 5), np.full(4, 3), duration_s=4.0)
+    with pytest.raises(InputError, match=r"records.part-001.jsonl is missing.* copy it from burstscale-replay-abcd-\*"):
+        recover(home, trace)
+    theirs.touch()
+    _, ended_s, gathered = recover(home, trace)
+    assert ended_s == pytest.approx(10.0)
+    assert set(gathered.table["cause"].to_pylist()) == {"client_lost"}

@@ -254,6 +254,16 @@ def test_a_lost_request_that_had_waited_for_another_was_due_when_it_was_sent() -
     assert (plain["scheduled_s"], plain["planned_s"], plain["sent_s"], plain["attempts"]) == (2.0, None, 2.1, 3)
 
 
+def test_a_lost_request_of_which_no_note_could_be_read_is_not_called_unsent() -> None:
+    rows = merge_records([], planned(0, 1, 2), 9.0, sent((1, 1.0, 1.5, 1)), unread=[1, 2]).to_pylist()
+    assert [row["error"].split(":")[0] for row in rows] == [
+        "not sent",
+        "sent, but its end was never recorded",
+        "whether it was sent is not known",
+    ]
+    assert {(row["status"], row["cause"]) for row in rows} == {("cancelled", "client_lost")}
+
+
 def test_what_was_not_due_when_a_run_was_cut_short_is_told_from_what_was_lost() -> None:
     log = sent((1, 1.0, 1.5, 1))
     rows = merge_records([records_table([record(0)])], planned(0, 1, 2, 3), 2.5, log, is_cut_short=True).to_pylist()

@@ -46,7 +46,7 @@ def test_both_nodes_send_their_half_of_one_plan_and_what_they_wrote_comes_home(f
     assert [record["request_id"] for record in whole["records"]] == list(range(80))
     assert {record["status"] for record in whole["records"]} == {"ok"}
     assert whole["lost"] == []
-    assert whole["parts"] == [f"records.part-00{actor}.jsonl" for actor in range(4)]
+    assert whole["parts"] == [*(f"records.part-00{actor}.jsonl" for actor in range(4)), "replay.json"]
     assert whole["left_there"] == []
 
 
@@ -78,6 +78,7 @@ def test_a_node_that_dies_is_reported_and_each_of_its_requests_still_has_a_recor
     ours = [record for record in records if record not in theirs]
     assert (len(ours), {record["status"] for record in ours}) == (80, {"ok"})
     assert {(record["status"], record["cause"]) for record in theirs} == {("cancelled", "client_lost")}
+    assert {record["error"].split(":")[0] for record in theirs} == {"whether it was sent is not known"}
     assert [said.split(":")[0] for said in killed["lost"]] == [
         f"actor 1 on {THERE}",
         f"actor 3 on {THERE}",
