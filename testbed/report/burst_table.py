@@ -1,4 +1,4 @@
-"""The report's section on bursts: one sentence, and a row for each of the worst."""
+"""The report's section on bursts: what they did in all, and a row for each of the worst."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,13 +6,14 @@ from typing import Any
 from loadgen.windows import HELD_FRACTION
 from testbed.report.facts import RunFacts
 from testbed.report.number_text import NOTHING, percent, quantity
-from testbed.report.time_bins import instant, length
+from testbed.report.time_bins import length, moment
 
 
 @dataclass(frozen=True, slots=True)
 class BurstRow:
-    """One burst as text; times after its onset."""
+    """One burst as text; times after its onset. `model` is empty where there is but one."""
 
+    model: str
     onset: str
     length: str
     growth: str
@@ -23,34 +24,19 @@ class BurstRow:
     slo: str
 
 
-def burst_sentence(facts: RunFacts) -> str:
-    """What the bursts of the run did to it; empty where the run is too short to have any."""
-    bursts: dict[str, Any] | None = facts.summary.get("bursts")
-    if bursts is None:
-        return ""
-    if not bursts["bursts"]:
-        return f"The load never jumped: no {length(bursts['bin_s'])} stood out from those before it."
-    count = bursts["bursts"]
-    pieces = [
-        f"The load jumped {'once' if count == 1 else f'{count:,} times'}; {bursts['failed']:,} of the "
-        f"{bursts['requests']:,} requests in these bursts failed",
-        f"the SLO was lost in {bursts['slo_lost']:,} and held again after {bursts['slo_regained']:,}"
-        + _after(bursts["regained_after_s"]),
-    ]
-    if facts.fleet is not None:
-        pieces.append(
-            f"more replicas were asked for{_after(bursts['decided_after_s']) or ' never'} "
-            f"and the first was ready{_after(bursts['ready_after_s']) or ' never'}"
-        )
-    return "; ".join(pieces) + f". Times count from the onset; lost means under {percent(HELD_FRACTION)} of a window."
+def burst_sentences(facts: RunFacts) -> list[str]:
+    """What the bursts did to the run, or to each model; nothing where it is too short to have any."""
+    parts = facts.models or {"": facts}
+    told = {name: _tell(part) for name, part in parts.items() if part.summary.get("bursts") is not None}
+    return [f"{name}: {sentence}" if name else sentence for name, sentence in told.items()]
 
 
 def burst_rows(facts: RunFacts) -> list[BurstRow]:
-    """The worst bursts in order of time."""
-    bursts = facts.summary.get("bursts") or {"worst": []}
+    """The worst bursts in order of time, of each model in turn."""
     return [
         BurstRow(
-            onset=instant(burst["onset_s"]),
+            model=name,
+            onset=moment(burst["onset_s"], facts.duration_s),
             length=length(burst["length_s"]),
             growth=NOTHING if burst["growth"] is None else f"{quantity(burst['growth'], 2)} x",
             requests=f"{burst['requests']:,}",
@@ -59,19 +45,60 @@ def burst_rows(facts: RunFacts) -> list[BurstRow]:
             ready=_seconds(burst["ready_after_s"]),
             slo=_slo(burst),
         )
-        for burst in bursts["worst"]
+        for name, part in (facts.models or {"": facts}).items()
+        for burst in part.bursts
     ]
+
+
+def _tell(facts: RunFacts) -> str:
+    bursts: dict[str, Any] = facts.summary["bursts"]
+    count, bin_s = bursts["bursts"], length(bursts["bin_s"])
+    if not count:
+        return f"The load never jumped: no {bin_s} stood out from those before it."
+    sentences = [
+        f"The load jumped {'once' if count == 1 else f'{count:,} times'}: {bursts['failed']:,} of the "
+        f"{bursts['requests']:,} requests in {'this burst' if count == 1 else 'these bursts'} failed",
+        _tell_slo(bursts),
+    ]
+    if facts.fleet is not None:
+        sentences.append(_tell_fleet(bursts))
+    if bursts["slo_lost"]:
+        sentences.append(f"Lost means: missed by more than {percent(1 - HELD_FRACTION)} of the requests of {bin_s}")
+    return ". ".join(sentences) + "."
+
+
+def _tell_slo(bursts: dict[str, Any]) -> str:
+    count, lost, regained = bursts["bursts"], bursts["slo_lost"], bursts["slo_regained"]
+    if not lost:
+        return "The SLO was held in it" if count == 1 else "The SLO was held in all of them"
+    if not regained:
+        return "The SLO was lost" + ("" if count == 1 else f" in {lost:,} of them") + " and not held again"
+    again = f"held again {_after_onset(bursts['regained_after_s'], count)}"
+    if count == 1:
+        return f"The SLO was lost in it and {again}"
+    return f"The SLO was lost in {lost:,} of them and, after {regained:,} of these, {again}"
+
+
+def _tell_fleet(bursts: dict[str, Any]) -> str:
+    decided_s, ready_s, count = bursts["decided_after_s"], bursts["ready_after_s"], bursts["bursts"]
+    if decided_s is None:
+        return "No more replicas were asked for"
+    asked = f"More replicas were asked for {_after_onset(decided_s, count)}"
+    return f"{asked} and " + (
+        "none was ready in time" if ready_s is None else f"the first was ready after {_seconds(ready_s)}"
+    )
+
+
+def _after_onset(after_s: float, bursts: int) -> str:
+    """'45 s after its onset'; a median where there are several."""
+    return f"{_seconds(after_s)} after " + ("its onset" if bursts == 1 else "the onset (median)")
 
 
 def _slo(burst: dict[str, Any]) -> str:
     if not burst["is_slo_lost"]:
         return "held"
     regained_s = burst["regained_after_s"]
-    return "lost, not regained" if regained_s is None else f"held again after {length(regained_s)}"
-
-
-def _after(median_s: float | None) -> str:
-    return "" if median_s is None else f" after {_seconds(median_s)} (median)"
+    return "lost to the end" if regained_s is None else f"lost, held again after {length(regained_s)}"
 
 
 def _seconds(value_s: float | None) -> str:

@@ -48,6 +48,12 @@ class RunFacts:
         return self.summary.get("fleet")
 
     @property
+    def has_fleet(self) -> bool:
+        """Whether anything is to be said of a fleet: all runs but a load on a server of which nothing else is known."""
+        found = self.results
+        return self.summary.get("kind") != LOAD or bool(found.decisions) or not found.replicas.empty
+
+    @property
     def bursts(self) -> list[dict[str, Any]]:
         """The worst bursts, of all models, as in summary.json and in order of time."""
         summaries = [model.summary for model in self.models.values()] or [self.summary]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from testbed.report.axes import START_MS, Json, axis_ms, time_axis, time_axis_on_top, value_axis
 from testbed.report.palette import REFERENCE, translucent
-from testbed.report.panels import Floats, Panel, Series, Shape, Unit
+from testbed.report.panels import Band, Floats, Panel, Series, Shape, Unit
 
 HEADER_PIXELS = 58
 TOP_PIXELS, BOTTOM_PIXELS, LEFT_PIXELS, RIGHT_PIXELS = 26, 44, 74, 16
@@ -39,12 +39,16 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """The figure (`data`, `layout`), how to read a value from each trace, and the headers."""
+    """The figure (`data`, `layout`), how to read a value from each trace, the headers, and the key to what is shaded.
+
+    The key has (label, colour).
+    """
 
     figure: Json
     readouts: list[Json]
     headers: tuple[Header, ...]
     height_pixels: int
+    key: tuple[tuple[str, str], ...] = ()
 
 
 def draw_timeline(panels: list[Panel], duration_s: float) -> Timeline:
@@ -78,11 +82,36 @@ def draw_timeline(panels: list[Panel], duration_s: float) -> Timeline:
         headers.append(_header(panel, TOP_PIXELS + above, len(data)))
         data.extend(_trace(series, row) for series in panel.series)
         readouts.extend(_readout(series, panel.unit) for series in panel.series)
+        layout["shapes"].extend(_shading(band, row) for band in panel.bands or ())
+        if row == 1:
+            layout["annotations"].extend(_band_number(band) for band in panel.bands or () if band.number)
         for label, value in panel.limits:
-            layout["shapes"].append(limit_line(value, f"y{row}"))
-            layout["annotations"].append(limit_name(label, value, f"y{row}", is_log=panel.is_log))
+            layout["shapes"].append(limit_line(value, axis_name(row)))
+            layout["annotations"].append(limit_name(label, value, axis_name(row), is_log=panel.is_log))
         above = top + panel.height_pixels
-    return Timeline({"data": data, "layout": layout}, readouts, tuple(headers), height)
+    key = {band.label: translucent(band.colour, 2 * band.opacity) for panel in panels for band in panel.bands or ()}
+    return Timeline({"data": data, "layout": layout}, readouts, tuple(headers), height, tuple(key.items()))
+
+
+def _shading(band: Band, row: int) -> Json:
+    """A band behind a row, with an edge that shows also where the band is narrower than a pixel."""
+    colour = translucent(band.colour, band.opacity)
+    place: Json = {"xref": "x", "yref": f"{axis_name(row)} domain", "y0": 0, "y1": 1, "layer": "below"}
+    place |= {"x0": axis_ms(band.start_s), "x1": axis_ms(band.end_s)}
+    if band.end_s > band.start_s:
+        return {"type": "rect", "fillcolor": colour, "line": {"width": 0.5, "color": colour}} | place
+    return {"type": "line", "line": {"width": 1.5, "color": translucent(band.colour, 4 * band.opacity)}} | place
+
+
+def _band_number(band: Band) -> Json:
+    """The number of a band at its start, in the first row."""
+    place: Json = {"x": axis_ms(band.start_s), "xref": "x", "xanchor": "left", "y": 1, "yref": "y domain"}
+    return place | {"yanchor": "top", "text": band.number, "showarrow": False, "font": {"size": 11}}
+
+
+def axis_name(row: int) -> str:
+    """As plotly.js calls the vertical axis of a row, the first of which is 1."""
+    return "y" if row == 1 else f"y{row}"
 
 
 def _trace(series: Series, row: int) -> Json:

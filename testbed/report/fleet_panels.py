@@ -87,7 +87,7 @@ def forecast_panel(
 def queue_panel(client: Series, decisions: Decisions, engine: pd.DataFrame, duration_s: float) -> Panel:
     """Requests on their way, those that run in the engines, wait in them, and wait at the router."""
     series = [client]
-    note = "engines as the policy saw them" if decisions else "no engine samples were recorded"
+    note = "engines as the policy saw them" if decisions else "mean, as the load generator saw them"
     if not engine.empty:
         bins = _engine_bins(engine, duration_s)
         note = f"engines: mean per {length(bins.width_s)}"

@@ -9,6 +9,7 @@ import numpy as np
 from testbed.models_results import names_of_models
 from testbed.models_summary import change_instants, held_gpus
 from testbed.report import palette
+from testbed.report.bands import time_bands
 from testbed.report.facts import RunFacts
 from testbed.report.fleet_panels import MOST_STEPS, replica_panel
 from testbed.report.number_text import failure_percent, latency, percent, quantity
@@ -57,7 +58,8 @@ def model_panels(facts: RunFacts) -> dict[str, Panel | str]:
             replica_panel(results.replicas, results.decisions, duration_s),
             latency_panel(results.records, duration_s, model.slos),
         ):
-            row = panel if isinstance(panel, str) else replace(panel, title=f"{name}: {_uncapitalised(panel.title)}")
+            title = "" if isinstance(panel, str) else f"{name}: {_uncapitalised(panel.title)}"
+            row = panel if isinstance(panel, str) else replace(panel, title=title, bands=time_bands(model))
             rows[f"{name} {len(rows)}" if isinstance(row, str) else row.title] = row
     return rows
 
@@ -72,10 +74,13 @@ def model_table(facts: RunFacts) -> tuple[tuple[str, ...], list[Row]]:
     gpus = [f"{gpus_per_replica(model.results):g}" for model in facts.models.values()]
     rows = [
         row("Offered", lambda total: f"{total['offered']:,}"),
+        *([row("Attempts", lambda total: f"{total['attempts']:,}")] if facts.total.get("retried") else []),
         row("SLO attainment", lambda total: percent(total["attainment_fraction"])),
-        row("Failure rate", lambda total: failure_percent(total["failure_fraction"])),
+        row("Failure rate (R)", lambda total: failure_percent(total["failure_fraction"])),
         row("TTFT p50", lambda total: latency(total["ttft"]["p50_s"])),
         row("TTFT p99", lambda total: latency(total["ttft"]["p99_s"])),
+        row("Token latency (L)", lambda total: latency(total["tpot"]["mean_s"])),
+        row("Throughput (P, output tokens/s)", lambda total: quantity(total["output_tokens_per_s"])),
     ]
     if facts.fleet is not None:
         rows += [

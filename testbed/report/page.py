@@ -1,5 +1,7 @@
 """The report of one run: a single HTML page that opens offline, computed from the results folder alone."""
 
+import math
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -8,7 +10,8 @@ import numpy as np
 import yaml
 
 from testbed.report import tables
-from testbed.report.burst_table import burst_rows, burst_sentence
+from testbed.report.bands import time_bands
+from testbed.report.burst_table import burst_rows, burst_sentences
 from testbed.report.facts import LIVE, LOAD, SIMULATED, RunFacts, gather_facts
 from testbed.report.fault_table import fault_table
 from testbed.report.figures import Timeline, draw_timeline
@@ -17,9 +20,11 @@ from testbed.report.model_panels import describe_budget, gpu_panel, model_panels
 from testbed.report.page_frame import render_frame
 from testbed.report.panels import Panel
 from testbed.report.request_panels import failure_panel, in_flight, latency_panel, load_panel, request_series
-from testbed.report.time_bins import DAY_S, bins_holding, instant, length
+from testbed.report.time_bins import DAY_S, MOST_BINS, bins_holding, instant, length
 from testbed.report.verdict import list_warnings, write_verdict
+from testbed.report.window_panels import missed_panel, throughput_panel, token_latency_panel
 from testbed.results import Results
+from testbed.summary import measured_windows, window_length_s
 
 KINDS = {
     SIMULATED: "Simulated run",
@@ -65,9 +70,10 @@ def render_page(facts: RunFacts) -> str:
         long_table_rows=LONG_TABLE_ROWS,
         failures=tables.failure_table(facts),
         faults=fault_table(facts),
-        burst_sentence=burst_sentence(facts),
+        burst_sentences=burst_sentences(facts),
         bursts=burst_rows(facts),
-        has_fleet=facts.fleet is not None,
+        has_fleet=facts.has_fleet,
+        window=length(window_length_s(facts.results)),
         slos=facts.slos,
         config=yaml.safe_dump(facts.results.config, sort_keys=False, allow_unicode=True),
         environment=yaml.safe_dump(facts.results.environment, sort_keys=False, allow_unicode=True),
@@ -77,38 +83,64 @@ def render_page(facts: RunFacts) -> str:
 
 def build_timeline(facts: RunFacts) -> tuple[Timeline, list[str]]:
     """The figure, and what is not in it, with the reason."""
+    bands = time_bands(facts)
+    rows = _rows_of_models(facts) if facts.models else _rows(facts)
+    panels = [panel for panel in rows.values() if isinstance(panel, Panel)]
+    missing = [f"{name} ({reason})" for name, reason in rows.items() if isinstance(reason, str)]
+    shaded = [replace(panel, bands=bands) if panel.bands is None else panel for panel in panels]
+    return draw_timeline(shaded, facts.duration_s), missing
+
+
+def _rows(facts: RunFacts) -> dict[str, Panel | str]:
+    """The rows of a run of one model, by what to call them where they are missing."""
     results, duration_s = facts.results, facts.duration_s
     bins = bins_holding(len(results.records), duration_s, per_bin=REQUESTS_PER_BIN, least_bins=60)
     series = request_series(results.records, bins)
-    forecaster = facts.application.get("forecaster") or {}
-    arrivals_s = results.records["scheduled_s"].to_numpy(np.float64)
-    if facts.models:
-        rows: dict[str, Panel | str] = {
-            "load": load_panel(series, bins, duration_s),
-            "GPUs": gpu_panel(facts),
-            **model_panels(facts),
-            "failures": failure_panel(series, bins),
-        }
-        return _drawn(rows, duration_s)
-    rows = {
-        "load": load_panel(series, bins, duration_s),
-        "replicas": replica_panel(results.replicas, results.decisions, duration_s),
-        "forecast": forecast_panel(results.decisions, arrivals_s, duration_s, forecaster.get("bin_s")),
+    rows: dict[str, Panel | str] = {"load": load_panel(series, bins, duration_s)}
+    windows = _window_rows(facts)
+    rows["missed SLO"] = windows.pop("missed SLO")
+    if facts.has_fleet:
+        arrivals_s = results.records["scheduled_s"].to_numpy(np.float64)
+        forecaster = facts.application.get("forecaster") or {}
+        rows["replicas"] = replica_panel(results.replicas, results.decisions, duration_s)
+        rows["forecast"] = forecast_panel(results.decisions, arrivals_s, duration_s, forecaster.get("bin_s"))
+    return rows | {
         "time to first token": latency_panel(results.records, duration_s, facts.slos),
+        **windows,
         "failures": failure_panel(series, bins),
         "requests in the system": queue_panel(
             in_flight(series, bins, duration_s), results.decisions, results.engine, duration_s
         ),
         "KV cache": kv_cache_panel(results.engine, duration_s),
     }
-    return _drawn(rows, duration_s)
 
 
-def _drawn(rows: dict[str, Panel | str], duration_s: float) -> tuple[Timeline, list[str]]:
-    """The rows that there are as one figure, and the reasons of the others."""
-    panels = [panel for panel in rows.values() if isinstance(panel, Panel)]
-    missing = [f"{name} ({reason})" for name, reason in rows.items() if isinstance(reason, str)]
-    return draw_timeline(panels, duration_s), missing
+def _rows_of_models(facts: RunFacts) -> dict[str, Panel | str]:
+    """The rows of a run of several models: all together, and then each."""
+    bins = bins_holding(len(facts.results.records), facts.duration_s, per_bin=REQUESTS_PER_BIN, least_bins=60)
+    series = request_series(facts.results.records, bins)
+    windows = _window_rows(facts)
+    return {
+        "load": load_panel(series, bins, facts.duration_s),
+        "missed SLO": windows["missed SLO"],
+        "GPUs": gpu_panel(facts),
+        **model_panels(facts),
+        "token latency": windows["token latency"],
+        "throughput": windows["throughput"],
+        "failures": failure_panel(series, bins),
+    }
+
+
+def _window_rows(facts: RunFacts) -> dict[str, Panel | str]:
+    """R, L and P over time, in windows that are as long as in the figures unless these are too many to draw."""
+    duration_s, window_s = facts.duration_s, window_length_s(facts.results)
+    window_s *= math.ceil(duration_s / window_s / MOST_BINS)
+    windows = measured_windows(facts.results, window_s)
+    return {
+        "missed SLO": missed_panel(windows, window_s, duration_s),
+        "token latency": token_latency_panel(windows, window_s, duration_s, facts.slos),
+        "throughput": throughput_panel(windows, window_s, duration_s),
+    }
 
 
 def _describe_run(facts: RunFacts) -> list[str]:
@@ -137,5 +169,12 @@ def _describe_run(facts: RunFacts) -> list[str]:
 
 def _call(settings: dict[str, Any]) -> str:
     """A name with its parameters: 'forecast-quantile (level 0.9)'."""
-    params = ", ".join(f"{key} {value}" for key, value in (settings.get("params") or {}).items())
+    params = ", ".join(f"{key} {_plain(value)}" for key, value in (settings.get("params") or {}).items())
     return f"{settings.get('name')} ({params})" if params else str(settings.get("name"))
+
+
+def _plain(value: Any) -> str:
+    """A parameter without the signs of a program: 'api 60'."""
+    if isinstance(value, dict):
+        return " ".join(f"{key} {_plain(part)}" for key, part in value.items())
+    return " ".join(map(_plain, value)) if isinstance(value, list) else str(value)

@@ -36,6 +36,13 @@ def render_frame(template: str, *, styles: list[str], scripts: list[str], data: 
     return page
 
 
+def tile_spans(tiles: int, most_per_row: int) -> list[int]:
+    """How many of 60 columns each tile takes, so that rows are filled and as even as can be."""
+    rows = -(-tiles // most_per_row)
+    per_row = [tiles // rows + (row < tiles % rows) for row in range(rows)] if tiles else []
+    return [60 // count for count in per_row for _ in range(count)]
+
+
 def _as_script_data(document: Any) -> str:
     """JSON that no HTML parser can take for the end of its script element or the start of a comment."""
     text = json.dumps(document, allow_nan=False, separators=(",", ":"))
@@ -52,10 +59,12 @@ def _asset(name: str) -> str:
 
 @cache
 def _environment() -> Environment:
-    return Environment(
+    environment = Environment(
         loader=PackageLoader("testbed.report", package_path=""),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.globals["tile_spans"] = tile_spans
+    return environment

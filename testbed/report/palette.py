@@ -21,6 +21,10 @@ SERVICES: dict[str, str] = {"conversation": SERVED, "api": "#d9541e"}
 MODELS = ("#2f81c7", "#dd9a20", "#159a80", "#8a5fd0", "#d9541e", "#96704f", "#3f9fb8", "#9d97b5")
 PROMPT, OUTPUT = "#3f9fb8", "#8a5fd0"
 ONSET, FAILED = "#159a80", "#c23b7a"
+# Why an answered request missed its SLO.
+LATE, SLOW = "#dd9a20", "#8a5fd0"
+# What is shaded behind the rows of a figure.
+BURST, WARM_UP, FAULT = "#e8b93c", "#8a9099", "#c23b7a"
 
 CAUSES: dict[str, str] = {
     Cause.NO_READY_REPLICA: "#d9541e",

@@ -1,5 +1,6 @@
 """The rows of the report's figure as plain numbers: what is drawn, in which unit, and what a row says about itself."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -47,6 +48,23 @@ class Series:
     opacity: float = 1.0
 
 
+@dataclass(frozen=True, slots=True)
+class Band:
+    """A stretch of time that is shaded in a row; one without length is drawn as a line.
+
+    Attributes:
+        label: what the key of the figure calls all that are like it.
+        number: stands at its start; '' = nothing does.
+    """
+
+    label: str
+    colour: str
+    start_s: float
+    end_s: float
+    opacity: float
+    number: str = ""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Panel:
     """One row of the figure.
@@ -55,6 +73,7 @@ class Panel:
         axis: title of the vertical axis, with its unit.
         note: what one point stands for, in a few words.
         limits: horizontal dashed lines: (label, value).
+        bands: what is shaded behind the series; None = what is shaded in all rows.
     """
 
     title: str
@@ -66,6 +85,16 @@ class Panel:
     is_log: bool = False
     top: float | None = None
     limits: tuple[tuple[str, float], ...] = ()
+    bands: tuple[Band, ...] | None = None
+
+
+def promises_in(promises_s: Mapping[str, float], lowest_s: float, highest_s: float) -> tuple[tuple[str, float], ...]:
+    """Limits for promised latencies, by service, that lie near values between these; equal ones are one line."""
+    by_value: dict[float, list[str]] = {}
+    for label, promise_s in promises_s.items():
+        if 0.5 * lowest_s < promise_s < 1.5 * highest_s:
+            by_value.setdefault(promise_s, []).append(label)
+    return tuple((f"promised to {' and '.join(labels)}", promise_s) for promise_s, labels in by_value.items())
 
 
 def until_end(starts_s: Floats, values: Floats, end_s: float) -> tuple[Floats, Floats]:

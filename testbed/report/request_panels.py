@@ -9,7 +9,7 @@ from loadgen.metrics import LatencyPromise
 from loadgen.records import Cause
 from loadgen.time_series import time_series
 from testbed.report import palette
-from testbed.report.panels import Floats, Panel, Series, Shape, Unit, until_end
+from testbed.report.panels import Floats, Panel, Series, Shape, Unit, promises_in, until_end
 from testbed.report.time_bins import TimeBins, bins_holding, length
 
 QUANTILES = (("p50", palette.P50), ("p90", palette.P90), ("p99", palette.P99))
@@ -17,9 +17,9 @@ REQUESTS_PER_PERCENTILE = 30
 LOG_FROM_RATIO = 20
 
 
-def request_series(records: pd.DataFrame, bins: TimeBins) -> pd.DataFrame:
+def request_series(records: pd.DataFrame, bins: TimeBins, percentiles_of: tuple[str, ...] = ()) -> pd.DataFrame:
     """The metrics' series in the figure's bins, one row each."""
-    return time_series(records, bins.width_s, bins.width_s * bins.count)
+    return time_series(records, bins.width_s, bins.width_s * bins.count, percentiles_of)
 
 
 def load_panel(series: pd.DataFrame, bins: TimeBins, duration_s: float) -> Panel | str:
@@ -41,7 +41,7 @@ def load_panel(series: pd.DataFrame, bins: TimeBins, duration_s: float) -> Panel
 def latency_panel(records: pd.DataFrame, duration_s: float, slos: Mapping[str, LatencyPromise]) -> Panel | str:
     """Percentiles of TTFT over the time of arrival; promised limits that lie in the picture are drawn as lines."""
     bins = bins_holding(len(records), duration_s, per_bin=REQUESTS_PER_PERCENTILE, least_bins=30)
-    series = request_series(records, bins)
+    series = request_series(records, bins, ("ttft",))
     values = series[[f"ttft_{name}_s" for name, _ in QUANTILES]].to_numpy(np.float64)
     if not np.isfinite(values).any():
         return "no request got its answer"
@@ -58,11 +58,7 @@ def latency_panel(records: pd.DataFrame, duration_s: float, slos: Mapping[str, L
         ),
         height_pixels=140,
         is_log=highest > LOG_FROM_RATIO * max(lowest, 1e-4),
-        limits=tuple(
-            (f"promise to {label}", slo.ttft_s)
-            for label, slo in slos.items()
-            if label in present and 0.5 * lowest < slo.ttft_s < 1.5 * highest
-        ),
+        limits=promises_in({label: slo.ttft_s for label, slo in slos.items() if label in present}, lowest, highest),
     )
 
 

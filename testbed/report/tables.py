@@ -9,19 +9,19 @@ from loadgen.records import Status
 from testbed.report.facts import RunFacts
 from testbed.report.number_text import NOTHING, failure_percent, latency, percent, quantity
 from testbed.report.palette import colour_of_cause
-from testbed.report.time_bins import instant
+from testbed.report.time_bins import instant, length
 from testbed.report.verdict import REASONS
 
 MOST_CHANGES = 2000
 NOT_KNOWN = "not known"
 LATENCIES = (
     ("ttft", "Time to first token (TTFT)"),
-    ("tpot", "Time per further token (TPOT)"),
+    ("tpot", "Time per further token (TPOT; its mean is token latency L)"),
     ("e2e", "End to end (E2E)"),
     ("gap_per_chunk", "Between chunks"),
     ("gap_per_token", "Between tokens (ITL)"),
 )
-PERCENTILES = (("p50_s", "p50"), ("p90_s", "p90"), ("p99_s", "p99"))
+FIGURES = (("mean_s", "mean"), ("p50_s", "p50"), ("p90_s", "p90"), ("p99_s", "p99"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,18 +76,20 @@ def key_figures(facts: RunFacts) -> list[Tile]:
     tiles = [
         Tile("SLO attainment", *_split(percent(total["attainment_fraction"])), "of all offered"),
         Tile(
-            "Failure rate",
+        *_lost_windows(facts.summary.get("windows")),
+            "Failure rate (R)",
             *_split(failure_percent(total["failure_fraction"])),
             f"{total['offered'] - total['ok']:,} of {total['offered']:,}",
         ),
         Tile("TTFT p50", *_split(latency(total["ttft"]["p50_s"])), f"p90 {latency(total['ttft']['p90_s'])}"),
         Tile("TTFT p99", *_split(latency(total["ttft"]["p99_s"])), "of requests that ended ok"),
         Tile("E2E p99", *_split(latency(total["e2e"]["p99_s"])), f"p50 {latency(total['e2e']['p50_s'])}"),
+        Tile("Token latency (L)", *_split(latency(total["tpot"]["mean_s"])), "mean TPOT of ok requests"),
         Tile("Goodput", quantity(total["goodput_per_s"]), "requests/s", "within the SLO"),
-        Tile("Throughput", quantity(total["output_tokens_per_s"]), "tokens/s", "output, of ok requests"),
+        Tile("Throughput (P)", quantity(total["output_tokens_per_s"]), "tokens/s", "output, of ok requests"),
     ]
     if facts.found_fraction is not None:
-        tiles.append(Tile("Prefix cache", percent(facts.found_fraction), "", "of the tokens to prefill were in it"))
+        tiles.append(Tile("Prefix cache", percent(facts.found_fraction), "", "of the tokens to prefill"))
     if fleet is None:
         return tiles
     died = [Tile("Replicas that died", str(fleet["failed_replicas"]))] if fleet.get("failed_replicas") else []
@@ -111,6 +113,14 @@ def key_figures(facts: RunFacts) -> list[Tile]:
 
 
 def service_table(facts: RunFacts) -> tuple[tuple[str, ...], list[Row]]:
+def _lost_windows(windows: dict[str, Any] | None) -> list[Tile]:
+    """In how many windows the SLO was lost, where there is one."""
+    if not windows or windows["slo_lost"] is None:
+        return []
+    each = length(windows["window_s"])
+    return [Tile("SLO lost in", f"{windows['slo_lost']:,}", f"of {windows['windows']:,}", f"windows of {each}")]
+
+
     """The columns (services, then all) and the rows."""
     columns = [*facts.services.items(), ("all", facts.total)]
     causes = sorted(facts.total["by_cause"], key=lambda cause: -facts.total["by_cause"][cause])
@@ -126,16 +136,16 @@ def service_table(facts: RunFacts) -> tuple[tuple[str, ...], list[Row]]:
         row("Failed", lambda figures: f"{figures['offered'] - figures['ok']:,}"),
         *(_cause_row(cause, columns) for cause in causes),
         *_phase_rows(columns),
-        row("Failure rate", lambda figures: failure_percent(figures["failure_fraction"])),
+        row("Failure rate (R)", lambda figures: failure_percent(figures["failure_fraction"])),
         row("SLO attainment", lambda figures: percent(figures["attainment_fraction"])),
         row("Goodput (requests/s)", lambda figures: quantity(figures["goodput_per_s"])),
-        row("Throughput (output tokens/s)", lambda figures: quantity(figures["output_tokens_per_s"])),
+        row("Throughput (P, output tokens/s)", lambda figures: quantity(figures["output_tokens_per_s"])),
     ]
     for key, title in LATENCIES:
         if facts.total.get(key, {}).get("p50_s") is None and key.startswith("gap"):
             continue  # not measured
         rows.append(Row(title, kind="group"))
-        rows.extend(_latency_row(key, field, name, columns) for field, name in PERCENTILES)
+        rows.extend(_latency_row(key, field, name, columns) for field, name in FIGURES)
     return tuple(label for label, _ in columns), rows + _averaged_rows(columns)
 
 

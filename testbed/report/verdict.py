@@ -104,8 +104,10 @@ def _held(facts: RunFacts) -> str:
     worst = windows["worst"]
     missed = round((1 - worst["attainment_fraction"]) * worst["offered"])
     at = _at(worst["start_s"], facts)
+    burst = burst_before(facts.bursts, worst["start_s"])
+    after = "" if burst is None else f" (burst from {_at(burst['onset_s'], facts)} on)"
     return (
-        f"it was lost in {windows['slo_lost']:,} of {windows['windows']:,} {each}, at worst at {at}, "
+        f"it was lost in {windows['slo_lost']:,} of {windows['windows']:,} {each}, at worst at {at}{after}, "
         f"where {missed:,} of {worst['offered']:,} missed it"
     )
 

@@ -11,7 +11,7 @@ import pytest
 
 from autoscaler.interface import Slo
 from testbed.burst_response import BurstSummary, burst_before, summarise_bursts
-from testbed.report.burst_table import burst_rows, burst_sentence
+from testbed.report.burst_table import burst_rows, burst_sentences
 from testbed.report.facts import gather_facts
 from testbed.report.page import render_page
 from testbed.results import read_results
@@ -144,5 +144,8 @@ def test_the_report_tells_the_burst_of_the_story(tmp_path: Path, story: Any, wri
     assert (row.onset, row.length, row.decided, row.ready) == ("0:50", "40 s", "3 s", "13 s")
     failed = facts.results.records.query("50 <= scheduled_s < 90 and status != 'ok'")
     assert row.failed == f"{len(failed):,}" != "0"
-    assert burst_sentence(facts).startswith(f"The load jumped once; {len(failed):,} of the")
-    assert burst_sentence(facts) in html.unescape(render_page(facts))
+    [sentence] = burst_sentences(facts)
+    assert sentence.startswith(f"The load jumped once: {len(failed):,} of the")
+    assert "The SLO was lost in it and held again 15 s after its onset" in sentence
+    assert "More replicas were asked for 3 s after its onset and the first was ready after 13 s" in sentence
+    assert sentence in html.unescape(render_page(facts))

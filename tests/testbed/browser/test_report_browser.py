@@ -23,10 +23,10 @@ async def test_the_report_draws_without_a_console_error_and_without_a_network_re
     await page.open(report)
     assert await page.evaluate("document.querySelectorAll('#timeline-plot .scatterlayer .trace').length") >= 15
     assert await page.evaluate("document.querySelectorAll('#timeline-plot .barlayer .point').length") > 0
-    assert await page.evaluate("document.querySelectorAll('.row-head h3').length") == 7
+    assert await page.evaluate("document.querySelectorAll('.row-head h3').length") == 10
     verdict = await page.evaluate("document.getElementById('verdict').innerText")
     assert "met their SLO" in verdict
-    assert "the fleet grew from 2 to 6 replicas" in verdict
+    assert "The fleet grew from 2 to 6 replicas" in verdict
     assert await page.evaluate("document.querySelectorAll('b').length") == 0, "an error text became markup"
     assert page.complaints() == []
     assert page.requests() == [report.resolve().as_uri()]

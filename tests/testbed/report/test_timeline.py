@@ -30,9 +30,12 @@ def test_the_figure_is_one_that_plotly_accepts_and_every_row_is_in_it(results: R
     titles = [header.title for header in timeline.headers]
     assert titles == [
         "Load",
+        "Missed SLO",
         "Replicas",
         "Forecast",
         "Time to first token",
+        "Token latency (L)",
+        "Throughput (P)",
         "Failures by cause",
         "Requests in the system",
         "KV cache in use",

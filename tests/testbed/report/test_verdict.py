@@ -46,7 +46,7 @@ def test_the_verdict_says_in_how_many_windows_the_slo_was_lost_and_where_it_was_
     missed, offered = by_window.loc[worst]
     assert lost > 0
     expected = (
-        f"lost in {lost} of {len(by_window)} windows of 5 s, at worst at 0:{worst * 5:02d}, "
+        f"lost in {lost} of {len(by_window)} windows of 5 s, at worst at 0:{worst * 5:02d} (burst from 0:50 on), "
         f"where {missed} of {offered} missed it."
     )
     assert expected in write_verdict(gather_facts(results))
