@@ -12,7 +12,11 @@ import ray
 from live_serve import Answer, LiveServe, eventually
 
 from autoscaler.interface import ReplicaState
-from loadgen.records import Phase
+from loadgen.client import StreamClient, send_request
+from loadgen.plan import COMPLETIONS_PATH, PlannedRequest, header_lines
+from loadgen.records import Phase, Status
+from loadgen.run_clock import RunClock
+from loadgen.target import Target
 from serve_app.fleet_api import FLEET_PATH, FleetPage, read_description, read_page
 from serve_app.traffic import CutOff
 from serve_app.traffic_monitor import find_monitor
@@ -118,6 +122,23 @@ async def test_an_answer_names_the_request_and_its_replica(front: LiveServe) -> 
     assert answer.headers["x-request-id"] == "row-17"
     assert answer.headers["x-replica-id"] in view.samples
     assert answer.is_complete_stream
+
+
+async def test_the_load_generator_learns_how_many_tokens_each_chunk_carries(front: LiveServe) -> None:
+    """40 tokens of 10 ms in chunks of 100 ms."""
+    options = {"include_usage": True, "continuous_usage_stats": True}
+    body = {"model": "tiny", "prompt": "tell me", "max_tokens": 40, "stream": True, "stream_options": options}
+    content = json.dumps(body).encode()
+    headers = header_lines({"content-type": "application/json", "content-length": str(len(content))})
+    request = PlannedRequest(0, "api", "tiny", 2, 40, 0.0, 30.0, COMPLETIONS_PATH, headers, content)
+    async with StreamClient(Target(front.url(APP, ""), "tiny")) as client:
+        record = await send_request(client, request, RunClock(time.monotonic()))
+    assert (record.status, record.output_tokens) == (Status.OK, 40)
+    assert record.chunk_tokens is not None
+    assert record.chunk_offsets_s is not None
+    assert len(record.chunk_tokens) == len(record.chunk_offsets_s)
+    assert sum(record.chunk_tokens) == 40
+    assert max(record.chunk_tokens) > 1
 
 
 async def test_tokens_come_at_the_pace_of_the_hardware(front: LiveServe) -> None:
