@@ -75,16 +75,16 @@ def key_figures(facts: RunFacts) -> list[Tile]:
     total, fleet = facts.total, facts.fleet
     tiles = [
         Tile("SLO attainment", *_split(percent(total["attainment_fraction"])), "of all offered"),
-        Tile(
         *_lost_windows(facts.summary.get("windows")),
+        Tile(
             "Failure rate (R)",
             *_split(failure_percent(total["failure_fraction"])),
             f"{total['offered'] - total['ok']:,} of {total['offered']:,}",
         ),
         Tile("TTFT p50", *_split(latency(total["ttft"]["p50_s"])), f"p90 {latency(total['ttft']['p90_s'])}"),
         Tile("TTFT p99", *_split(latency(total["ttft"]["p99_s"])), "of requests that ended ok"),
-        Tile("E2E p99", *_split(latency(total["e2e"]["p99_s"])), f"p50 {latency(total['e2e']['p50_s'])}"),
         Tile("Token latency (L)", *_split(latency(total["tpot"]["mean_s"])), "mean TPOT of ok requests"),
+        Tile("E2E p99", *_split(latency(total["e2e"]["p99_s"])), f"p50 {latency(total['e2e']['p50_s'])}"),
         Tile("Goodput", quantity(total["goodput_per_s"]), "requests/s", "within the SLO"),
         Tile("Throughput (P)", quantity(total["output_tokens_per_s"]), "tokens/s", "output, of ok requests"),
     ]
@@ -112,7 +112,6 @@ def key_figures(facts: RunFacts) -> list[Tile]:
     ]
 
 
-def service_table(facts: RunFacts) -> tuple[tuple[str, ...], list[Row]]:
 def _lost_windows(windows: dict[str, Any] | None) -> list[Tile]:
     """In how many windows the SLO was lost, where there is one."""
     if not windows or windows["slo_lost"] is None:
@@ -121,6 +120,7 @@ def _lost_windows(windows: dict[str, Any] | None) -> list[Tile]:
     return [Tile("SLO lost in", f"{windows['slo_lost']:,}", f"of {windows['windows']:,}", f"windows of {each}")]
 
 
+def service_table(facts: RunFacts) -> tuple[tuple[str, ...], list[Row]]:
     """The columns (services, then all) and the rows."""
     columns = [*facts.services.items(), ("all", facts.total)]
     causes = sorted(facts.total["by_cause"], key=lambda cause: -facts.total["by_cause"][cause])
