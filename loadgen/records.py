@@ -1,7 +1,6 @@
 """What happened to each request: the record, its file schema, and an append-only writer."""
 
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -13,6 +12,7 @@ import pyarrow.parquet as pq
 
 from loadgen.errors import InputError
 from loadgen.line_file import LineFile, whole_lines
+from loadgen.whole_file import written_whole
 
 
 class Status(StrEnum):
@@ -204,12 +204,10 @@ def write_records(table: pa.Table, path: Path) -> None:
         chosen = _with_optional_columns(table).select(RECORD_SCHEMA.names)
     except KeyError as error:
         raise ValueError(f"records for {path} lack a column: {error}") from error
-    unfinished = path.with_name(f"{path.name}.unfinished")
-    with pq.ParquetWriter(unfinished, RECORD_SCHEMA, compression="zstd") as writer:
+    with written_whole(path) as unfinished, pq.ParquetWriter(unfinished, RECORD_SCHEMA, compression="zstd") as writer:
         for first in range(0, chosen.num_rows, _ROWS_OF_GROUP):
             group = chosen.slice(first, _ROWS_OF_GROUP).replace_schema_metadata(None)
             writer.write_table(group.cast(RECORD_SCHEMA).combine_chunks())
-    os.replace(unfinished, path)
 
 
 def read_records(path: Path) -> pa.Table:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from loadgen.errors import InputError
-from loadgen.line_file import is_being_written
+from loadgen.file_lock import is_locked
 from loadgen.merge_records import merge_records
 from loadgen.node_files import away_folder_name
 from loadgen.plan import planned_columns
@@ -20,6 +20,7 @@ from loadgen.records import read_partial_records
 from loadgen.retries import ATTEMPT_SCHEMA, attempts_path, read_attempts
 from loadgen.sent_log import SENT_SCHEMA, read_sent_log, sent_log_path
 from loadgen.trace import Trace
+from loadgen.whole_file import written_whole
 
 REPLAY_FACTS = "replay.json"
 _PART_NAMES = "records.part-*.jsonl"
@@ -73,9 +74,8 @@ def found_parts(folder: Path) -> tuple[Path, ...]:
 
 def write_facts(folder: Path, facts: ReplayFacts) -> None:
     """Put the facts down, never torn."""
-    unfinished = folder / f"{REPLAY_FACTS}.unfinished"
-    unfinished.write_text(json.dumps(asdict(facts)) + "\n", encoding="utf-8")
-    os.replace(unfinished, folder / REPLAY_FACTS)
+    with written_whole(folder / REPLAY_FACTS) as path:
+        path.write_text(json.dumps(asdict(facts)) + "\n", encoding="utf-8")
 
 
 def note_alive(folder: Path) -> None:
@@ -124,7 +124,7 @@ def recover(folder: Path, trace: Trace) -> tuple[ReplayFacts, float, Gathered]:
     """
     facts = _read_facts(folder)
     parts = found_parts(folder)
-    if any(map(is_being_written, parts)):
+    if any(map(is_locked, parts)):
         raise InputError(f"{folder}: its actors are still sending; try again in a few seconds")
     if facts.start_epoch_s is not None and (missing := set(part_paths(folder, facts.actors)).difference(parts)):
         raise InputError(
@@ -150,8 +150,7 @@ def _last_sign_s(folder: Path, facts: ReplayFacts, parts: Iterable[Path]) -> flo
         return 0.0
     signs_s = [0.0, (folder / REPLAY_FACTS).stat().st_mtime - facts.start_epoch_s]
     for part in parts:
-        # A request that its actor had given up before its instant has its end there.
-        records = read_partial_records(part)
+        records = read_partial_records(part)  # one that was given up before its instant has its end there: not sent
         signs_s.append(pc.max(records.filter(pc.is_valid(records["sent_s"]))["finished_s"]).as_py() or 0.0)
         if (log := sent_log_path(part)).exists():
             signs_s.append(pc.max(read_sent_log(log)["sent_s"]).as_py() or 0.0)

@@ -14,6 +14,7 @@ from testbed.cli_forecast import forecast_app
 from testbed.cli_hardware import hardware_command, validate_command
 from testbed.cli_load import load_command
 from testbed.cli_profile import profile_app
+from testbed.cli_recover import recover_command
 from testbed.cli_run import OutFolder, console, show_run
 from testbed.cli_selection import (
     LimitSeconds,
@@ -21,6 +22,7 @@ from testbed.cli_selection import (
     Speed,
 )
 from testbed.cli_trace import trace_app
+from testbed.interruption import ends_in_order
 from testbed.progress import TerminalProgress
 
 app = typer.Typer(
@@ -38,6 +40,7 @@ app.command("hardware")(hardware_command)
 app.command("validate")(validate_command)
 app.command("load")(load_command)
 app.command("export")(export_command)
+app.command("recover")(recover_command)
 
 ExperimentFile = Annotated[Path, typer.Argument(help="Experiment file, such as configs/experiments/quickstart.yaml.")]
 TracePath = Annotated[
@@ -140,8 +143,9 @@ def report_command(
     from testbed.report.page import write_report
     from testbed.report.terminal import render_summary
     from testbed.results import REPORT, read_results
+    from testbed.run_lock import check_ended
 
-    found = read_results(results)
+    found = check_ended(read_results(results))
     page = write_report(found, out or results / REPORT)
     console.print(render_summary(found))
     console.print(f"report: {page}", soft_wrap=True)
@@ -172,11 +176,12 @@ def tiny_model_command(folder: Annotated[Path, typer.Argument(help="New folder f
 
 def main() -> None:
     """Run the command line; a user's mistake is one line on stderr and exit code 2."""
-    try:
-        app()
-    except InputError as error:
-        print(f"burstscale: {error}", file=sys.stderr)
-        sys.exit(2)
+    with ends_in_order():
+        try:
+            app()
+        except InputError as error:
+            print(f"burstscale: {error}", file=sys.stderr)
+            sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -51,8 +51,9 @@ def export_run(folder: Path, to: ExportFormat, out: Path) -> None:
     from testbed.export.aiperf import write_aiperf_files
     from testbed.export.vllm_bench import vllm_bench_json
     from testbed.results import read_results
+    from testbed.run_lock import check_ended
 
-    results = read_results(folder)
+    results = check_ended(read_results(folder))
     if out.exists():
         raise InputError(f"{out}: exists already; give -o a new path")
     if to is ExportFormat.AIPERF:

@@ -11,6 +11,8 @@ from typing import Any, TextIO
 
 import ray
 
+from testbed.interruption import keeps_sigterm
+
 # Ray prints these to the driver's stdout in ordinary runs, and no setting turns them off: more processes than
 # processors are what a fleet of light replicas is, and Serve's controller ends in the middle of being asked to.
 HARMLESS_NOTICES = ("worker processes have been started on node", "Task ServeController.graceful_shutdown failed")
@@ -26,15 +28,16 @@ def ray_cluster(*, needed_cpus: float) -> Iterator[None]:
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     with contextlib.redirect_stdout(_WithoutNotices(sys.stdout)):
-        try:
-            ray.init(
-                num_cpus=max(os.cpu_count() or 1, math.ceil(needed_cpus)),
-                include_dashboard=False,
-                _node_ip_address="127.0.0.1",
-                **quiet,
-            )
-        except ValueError:  # Ray's answer where it finds a cluster to connect to: its resources are given already
-            ray.init(**quiet)
+        with keeps_sigterm():
+            try:
+                ray.init(
+                    num_cpus=max(os.cpu_count() or 1, math.ceil(needed_cpus)),
+                    include_dashboard=False,
+                    _node_ip_address="127.0.0.1",
+                    **quiet,
+                )
+            except ValueError:  # Ray's answer where it finds a cluster to connect to: its resources are given already
+                ray.init(**quiet)
         try:
             yield
         finally:

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from loadgen.failure_phase import ServerWord, with_phases
@@ -17,7 +16,7 @@ from loadgen.replay import ReplayOutcome
 from loadgen.trace import Trace
 from loadgen.trace_file import save_trace
 from testbed.replay_settings import ReplaySettings
-from testbed.results import ATTEMPTS, PLAN, RECORD_PARTS, RECORDS
+from testbed.results import ATTEMPTS, PLAN, RECORD_PARTS, RECORDS, write_table
 
 # As late as a client may be that its self-test calls in time.
 LIMIT_CLOCK_ERROR_S = 0.010
@@ -38,12 +37,11 @@ def make_parts_folder(folder: Path) -> Path:
 
 
 def store_replay(folder: Path, outcome: ReplayOutcome) -> None:
-    """Write records.parquet (and attempts.parquet), then remove the parts: these hold all that is in them."""
-    write_records(outcome.table, folder / RECORDS)
+    """Write records.parquet (after attempts.parquet), then remove the parts: these hold all that is in them."""
     if outcome.attempts is not None:
-        pq.write_table(
-            outcome.attempts.sort_by([("request_id", "ascending"), ("attempt", "ascending")]), folder / ATTEMPTS
-        )
+        order = [("request_id", "ascending"), ("attempt", "ascending")]
+        write_table(outcome.attempts.sort_by(order), folder / ATTEMPTS)
+    write_records(outcome.table, folder / RECORDS)
     for part in outcome.parts:
         part.unlink(missing_ok=True)
     (folder / RECORD_PARTS).rmdir()

@@ -8,9 +8,10 @@ records.parquet   one row for every request of the trace (parts of it in records
 decisions.jsonl   one line per policy decision: what it saw in short, what it chose, why
 replicas.parquet  one row per replica and state: from when to when
 engine.parquet    what each engine had running, waiting and in its KV cache, per interval
-summary.json      the figures; written last, so a folder without it holds a run that was cut short (one that could
-                  still end in order, after Ctrl-C, has it and says so in its key 'cut_short')
+summary.json      the figures; written last, so a folder without it holds a run that goes on or was killed (one that was
+                  cut short and could still end in order, or was recovered, says so in its key 'cut_short')
 report.html       the page for a person
+run.lock          while a live run goes on (`testbed.run_lock`); one that is killed leaves it, for `burstscale recover`
 """
 
 import json
@@ -27,7 +28,8 @@ import yaml
 from autoscaler.decision_record import DecisionRecord
 from autoscaler.fleet_tables import ENGINE_SCHEMA, REPLICA_SCHEMA
 from loadgen.errors import InputError
-from loadgen.records import RECORD_SCHEMA, read_partial_records
+from loadgen.records import RECORD_SCHEMA
+from loadgen.whole_file import written_whole
 
 CONFIG, ENVIRONMENT, RECORDS, DECISIONS = "config.yaml", "environment.json", "records.parquet", "decisions.jsonl"
 REPLICAS, ENGINE, SUMMARY, REPORT = "replicas.parquet", "engine.parquet", "summary.json", "report.html"
@@ -67,7 +69,8 @@ def create_results_folder(path: Path) -> Path:
 def write_config(folder: Path, config: Mapping[str, Any]) -> None:
     """Write the resolved experiment."""
     text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
-    (folder / CONFIG).write_text(text, encoding="utf-8")
+    with written_whole(folder / CONFIG) as unfinished:
+        unfinished.write_text(text, encoding="utf-8")
 
 
 def write_environment(folder: Path, environment: Mapping[str, Any]) -> None:
@@ -84,8 +87,14 @@ def append_decisions(folder: Path, decisions: Iterable[DecisionRecord]) -> None:
 
 def write_tables(folder: Path, *, replicas: pa.Table, engine: pa.Table) -> None:
     """Write what the fleet did: replica states and engine samples."""
-    pq.write_table(replicas.cast(REPLICA_SCHEMA), folder / REPLICAS)
-    pq.write_table(engine.cast(ENGINE_SCHEMA), folder / ENGINE)
+    write_table(replicas.cast(REPLICA_SCHEMA), folder / REPLICAS)
+    write_table(engine.cast(ENGINE_SCHEMA), folder / ENGINE)
+
+
+def write_table(table: pa.Table, path: Path) -> None:
+    """Write a table as Parquet, in place of what is there."""
+    with written_whole(path) as unfinished:
+        pq.write_table(table, unfinished)
 
 
 def write_summary(folder: Path, summary: Mapping[str, Any]) -> None:
@@ -118,12 +127,8 @@ def read_results(path: Path) -> Results:
 
 
 def _read_records(folder: Path) -> pa.Table:
-    """The records, from the parts that the load generator left where the run did not get to merge them."""
-    if (folder / RECORDS).is_file():
-        return pq.read_table(folder / RECORDS)
-    parts = sorted((folder / RECORD_PARTS).glob("*.jsonl"))
-    tables = [read_partial_records(part) for part in parts]
-    return pa.concat_tables(tables).sort_by("request_id") if tables else RECORD_SCHEMA.empty_table()
+    """The records; none where the run did not get to put them together."""
+    return pq.read_table(folder / RECORDS) if (folder / RECORDS).is_file() else RECORD_SCHEMA.empty_table()
 
 
 def _read_table(path: Path, schema: pa.Schema) -> pa.Table:
@@ -146,4 +151,6 @@ def _read_json(path: Path) -> dict[str, Any] | None:
 
 
 def _write_json(path: Path, document: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(document, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    text = json.dumps(document, indent=2, allow_nan=False) + "\n"
+    with written_whole(path) as unfinished:
+        unfinished.write_text(text, encoding="utf-8")

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from loadgen.line_file import LineFile, is_being_written, whole_lines
+from loadgen.file_lock import is_locked
+from loadgen.line_file import LineFile, whole_lines
 
 # A limit on files' sizes acts like a full disk: a part of the line goes in, the rest does not.
 WRITE_BEYOND_THE_LIMIT = """
@@ -36,9 +37,9 @@ def test_a_line_that_finds_no_room_leaves_no_trace_and_the_next_one_is_whole(tmp
 def test_who_reads_can_tell_whether_anybody_writes(tmp_path: Path) -> None:
     with LineFile(tmp_path / "lines") as file:
         file.write_line(b"one")
-        assert is_being_written(tmp_path / "lines")
+        assert is_locked(tmp_path / "lines")
         assert whole_lines(tmp_path / "lines") == [b"one"]
-    assert not is_being_written(tmp_path / "lines")
+    assert not is_locked(tmp_path / "lines")
 
 
 def test_what_is_there_is_never_written_over(tmp_path: Path) -> None:
