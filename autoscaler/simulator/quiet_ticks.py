@@ -1,7 +1,7 @@
 """Control periods in which a policy changes nothing, passed without Python where the policy's rule is compiled."""
 
 import math
-from dataclasses import astuple
+from operator import attrgetter
 
 import numpy as np
 
@@ -11,6 +11,10 @@ from autoscaler.policies.ray_default import RayDefault
 from autoscaler.simulator.control_kernel import CONTROL, TIMER, ControlLoop, Pace, pass_ray_ticks
 from autoscaler.simulator.fleet import Fleet
 from autoscaler.simulator.fleet_config import FleetConfig
+
+# Not `astuple`, which copies deeply: a long run comes here twice for each row of its tables.
+timer_fields = attrgetter(*ChangeTimer.__slots__)
+control_fields = attrgetter(*ControlLoop.__slots__)
 
 
 def has_compiled_rule(policy: Policy) -> bool:
@@ -38,7 +42,7 @@ def pass_quiet_ticks(
     assert isinstance(policy, RayDefault), "has_compiled_rule"
     arrays, requests, rules = fleet.compiled
     timer, loop = np.zeros(1, TIMER), np.zeros(1, CONTROL)
-    timer[0], loop[0] = astuple(policy.timer), astuple(control)
+    timer[0], loop[0] = timer_fields(policy.timer), control_fields(control)
     pace = Pace(
         period_s=config.period_s,
         metrics_interval_s=config.metrics_interval_s,

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from loadgen.null_run import NullRun
 from testbed.bench_loadgen import FLOOR, OURS, LoadgenBenchmark, RateFigures, bench_loadgen
 from testbed.bench_peers import PeerRun, installed_peers, run_peer
 
@@ -72,11 +73,17 @@ def test_what_a_peer_takes_to_start_is_not_counted_as_the_cost_of_a_request(
     planned_s = np.arange(1, 201) / 100
     runs = [PeerRun(planned_s + 0.002, 10.0), PeerRun(planned_s, 10.4)]
     monkeypatch.setattr("testbed.bench_loadgen.installed_peers", lambda: ["vllm"])
+    monkeypatch.setattr("testbed.bench_loadgen.run_against_null_server", lambda plan, *_: answered(plan))
     monkeypatch.setattr("testbed.bench_loadgen.run_peer", lambda _peer, plan: replace_size(runs.pop(0), len(plan)))
     found = bench_loadgen([10.0, 20.0], 1.0, lambda _: None)
     slow, fast = found.of("vllm", 10.0), found.of("vllm", 20.0)
     assert slow.cpu_ms_per_request is None
     assert fast.cpu_ms_per_request == pytest.approx(1e3 * 0.4 / 10)  # what it took more, by requests more
+
+
+def answered(planned_s: list[float]) -> NullRun:
+    """Every request arrived, a millisecond late."""
+    return NullRun(np.array(planned_s), np.array(planned_s) + 0.001, len(planned_s), 0.1)
 
 
 def replace_size(run: PeerRun, size: int) -> PeerRun:
