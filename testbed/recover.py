@@ -2,7 +2,6 @@
 
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +24,6 @@ from testbed.summary import service_slos
 from testbed.warm_up import find_warm_up_end
 
 
-@dataclass(frozen=True, slots=True)
-class CutShort:
-    """How a run ended, and what is missing of it, one sentence each."""
-
-    reason: str
-    problems: tuple[str, ...] = ()
-
-
 def recover_run(folder: Path) -> Results:
     """Make the records of a run that was killed out of what it left, then its summary and report.
 
@@ -43,10 +34,10 @@ def recover_run(folder: Path) -> Results:
     _check_recoverable(found)
     with run_lock(folder):
         environment = found.environment
-        cut_short = _recover_records(folder, environment, found.config)
+        cut_short, problems = _recover_records(folder, environment, found.config)
         _fill_phases(folder)
         write_environment(folder, environment)
-        return conclude_run(folder, cut_short=cut_short.reason, problems=cut_short.problems)
+        return conclude_run(folder, cut_short=cut_short, problems=problems)
 
 
 def _check_recoverable(found: Results) -> None:
@@ -61,10 +52,13 @@ def _check_recoverable(found: Results) -> None:
         raise InputError(f"{folder}: its run ended before its plan was made, so that nothing was sent; run it again")
 
 
-def _recover_records(folder: Path, environment: dict[str, Any], config: dict[str, Any]) -> CutShort:
-    """Write records.parquet, where the run had not got to it; `environment` is put right."""
+def _recover_records(folder: Path, environment: dict[str, Any], config: dict[str, Any]) -> tuple[str, list[str]]:
+    """Write records.parquet, where the run had not got to it, and put `environment` right.
+
+    Gives how the run ended, and what is wrong with its measurement.
+    """
     parts, settings = folder / RECORD_PARTS, parse(ReplaySettings, config.get("replay") or {}, str(folder / CONFIG))
-    cut_short = CutShort("killed after its last request had ended, and recovered from what was on the disk")
+    cut_short, problems = "killed after its last request had ended, and recovered from what was on the disk", []
     if not (folder / RECORDS).is_file():
         facts, ended_s, gathered = recover(parts, load_trace(folder / PLAN))
         outcome = ReplayOutcome(
@@ -77,11 +71,9 @@ def _recover_records(folder: Path, environment: dict[str, Any], config: dict[str
             attempts=gathered.attempts,
         )
         correct_length(environment, outcome, settings)
-        absent = facts.actors - sum(path.suffix == ".jsonl" for path in gathered.files) if facts.start_epoch_s else 0
-        cut_short = CutShort(
+        cut_short = (
             f"killed at {ended_s:.1f} s of {environment['trace']['duration_s']:,.1f} s, and recovered from what was on "
-            "the disk",
-            (f"What {absent} actors recorded is not there: their requests count as not sent.",) if absent else (),
+            "the disk"
         )
         store_replay(folder, outcome)
     shutil.rmtree(parts, ignore_errors=True)
@@ -89,8 +81,8 @@ def _recover_records(folder: Path, environment: dict[str, Any], config: dict[str
         environment["warm_up_until_s"], said = find_warm_up_end(
             read_results(folder).engine, environment["trace"]["duration_s"]
         )
-        cut_short = CutShort(cut_short.reason, (*cut_short.problems, *([said] if said else [])))
-    return cut_short
+        problems = [said] if said else []
+    return cut_short, problems
 
 
 def _fill_phases(folder: Path) -> None:
