@@ -154,6 +154,8 @@ def find_knee(traffic: Path, settings: LoadSettings, search: KneeSearch, out: Pa
     search.check()
     if settings.ramp is not None:
         raise InputError("--find-knee: chooses the rates itself; leave --ramp out")
+    if settings.replay.sessions or settings.replay.users is not None:
+        raise InputError("--find-knee: gives each request its instant; leave --sessions and --users out")
     if not settings.replay.warm_up_kv and not settings.replay.warm_up_s:
         warm_up = settings.replay.model_copy(update={"warm_up_s": _WARM_UP_FRACTION * search.step_s})
         settings = replace(settings, replay=warm_up)
@@ -164,7 +166,9 @@ def find_knee(traffic: Path, settings: LoadSettings, search: KneeSearch, out: Pa
 
     def measure(rate_per_s: float) -> KneeStep:
         step_settings = at_rate(settings, rate_per_s, search.step_s)
-        name = f"step-{len(list(folder.glob('step-*'))) + 1:02d}"
+        number = len(list(folder.glob("step-*"))) + 1
+        name = f"step-{number:02d}"
+        progress.within(f"step {number}, {rate_per_s:.3g} requests/s")
         step_folder = create_results_folder(folder / name)
         write_config(step_folder, describe_config(traffic, step_settings))
         trace = read_traffic(traffic, step_settings)

@@ -7,8 +7,9 @@ from typing import Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from loadgen.crew import ReplayProgress
 
@@ -20,7 +21,8 @@ _LINE_INTERVAL_S = 30.0
 def replay_figures(state: ReplayProgress, fleet: str | None = None) -> dict[str, str]:
     """The figures of a replay by name; `fleet` says how many replicas there are, where that is known."""
     failed = sum(state.failed.values())
-    causes = ", ".join(f"{count:,} {cause}" for cause, count in sorted(state.failed.items(), key=lambda item: -item[1]))
+    by_count = sorted(state.failed.items(), key=lambda item: -item[1])
+    causes = ", ".join(f"{count:,} {cause.replace('_', ' ')}" for cause, count in by_count)
     figures = {
         "offered": f"{state.offered:,} of {state.planned:,}",
         "sent": f"{state.sent:,}",
@@ -31,6 +33,13 @@ def replay_figures(state: ReplayProgress, fleet: str | None = None) -> dict[str,
         "lateness p99": _milliseconds(state.lateness_p99_s),
     }
     return figures if fleet is None else {**figures, "replicas": fleet}
+
+
+class _Share(ProgressColumn):
+    """How much is done, where it is known of how much."""
+
+    def render(self, task: Task) -> Text:
+        return Text("     " if task.total is None else f"{task.percentage:>3.0f} %")
 
 
 class TerminalProgress:
@@ -45,13 +54,14 @@ class TerminalProgress:
         self._bar = Progress(
             TextColumn("[bold]{task.description}"),
             BarColumn(bar_width=30),
-            TextColumn("{task.percentage:>3.0f} %"),
+            _Share(),
             TimeElapsedColumn(),
             TextColumn("{task.fields[figures]}"),
             console=console,
         )
         self._task = self._bar.add_task(stage, total=None, figures="")
         self._stage = stage
+        self._part = ""
         self._figures: Mapping[str, str] = {}
         self._printed_s = time.monotonic()
         self._live = Live(
@@ -69,8 +79,13 @@ class TerminalProgress:
     ) -> None:
         self._live.stop()
 
+    def within(self, part: str) -> None:
+        """Name the part of the work, such as a run of several, that the stages belong to from now on."""
+        self._part = f"{part}: "
+
     def stage(self, stage: str) -> None:
         """Begin another stage, of unknown length until the first `update`."""
+        stage = f"{self._part}{stage}"
         if stage == self._stage:
             return
         self._stage = stage

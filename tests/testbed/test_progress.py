@@ -29,7 +29,7 @@ def test_the_figures_say_what_is_offered_sent_on_its_way_and_failed_and_why() ->
         "sent": "1,290",
         "in flight": "90",
         "ok": "1,150",
-        "failed": "50 (40 stream_cut, 10 queue_full)",
+        "failed": "50 (40 stream cut, 10 queue full)",
         "TTFT p50 / p99": "52 ms / 1,250 ms",
         "lateness p99": "-",
         "replicas": "3 ready, 4 wanted",
@@ -47,7 +47,7 @@ def test_a_terminal_shows_the_figures_while_the_run_goes_on() -> None:
     assert "replaying" in said
     assert "20 %" in said
     assert "in flight" in said
-    assert "50 (40 stream_cut, 10 queue_full)" in said
+    assert "50 (40 stream cut, 10 queue full)" in said
 
 
 def test_a_log_has_a_line_for_each_stage_and_the_figures_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,3 +73,17 @@ def test_figures_of_one_stage_are_gone_in_the_next() -> None:
         before = len(output.getvalue())
         shown._live.refresh()
         assert "in flight" not in output.getvalue()[before:]
+
+
+def test_a_share_is_shown_where_it_is_known_of_how_much_and_a_stage_names_the_part_it_belongs_to() -> None:
+    output = io.StringIO()
+    console = Console(file=output, force_terminal=True, width=100, color_system=None)
+    with TerminalProgress(console, "starting") as shown:
+        shown._live.refresh()
+        assert "%" not in output.getvalue()
+        shown.within("step 2, 8 requests/s")
+        shown.stage("replaying")
+        shown.update(1, 4)
+        shown._live.refresh()
+    assert "step 2, 8 requests/s: replaying" in output.getvalue()
+    assert "25 %" in output.getvalue()
