@@ -1,7 +1,8 @@
 """What the fleet did during a live run, collected while it goes on: decisions, engine samples, replica states."""
 
-import threading
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -15,7 +16,9 @@ from autoscaler.interface import ReplicaState
 from loadgen.failure_phase import ServerWord
 from loadgen.records import Phase
 from loadgen.retries import attempt_of
+from serve_app.fleet_api import Cursor, FleetPage
 from serve_app.traffic import Collected, EngineSample
+from testbed.repeated import Repeated
 from testbed.results import append_decisions, write_tables
 
 SURELY_DRAINING_S = 1.0
@@ -70,47 +73,57 @@ class ReplicaTimeline:
 
 
 class Collector:
-    """A thread that asks the fleet every `interval_s` and writes into the results folder; a context manager.
+    """Asks a fleet every `interval_s`, from a thread, and writes into the results folder; a context manager.
 
     Decisions are appended as they come. The tables are rewritten now and then, so that a run that dies leaves them.
-    Instants of the fleet are epoch seconds; those in the folder count from `start`.
+    Instants of the fleet are its own epoch seconds; those in the folder count from `start`.
 
     Args:
-        collect: decisions and samples since a cursor.
-        states: the replicas that exist now, with their states.
+        ask: the replicas that exist now, and decisions and samples since a cursor; None = from the last decision on.
         clock: epoch seconds.
+        clock_offset_s: the fleet's clock less ours.
     """
 
     def __init__(
         self,
         folder: Path,
-        collect: Callable[[tuple[int, int]], Collected],
-        states: Callable[[], Iterable[tuple[str, ReplicaState]]],
-        clock: Callable[[], float],
+        ask: Callable[[Cursor | None], FleetPage],
+        clock: Callable[[], float] = time.time,
+        *,
+        clock_offset_s: float = 0.0,
         interval_s: float = 0.5,
         flush_every: int = 20,
     ) -> None:
-        self._folder, self._collect, self._states, self._clock = folder, collect, states, clock
-        self._interval_s, self._flush_every = interval_s, flush_every
+        self._folder, self._ask = folder, ask
+        self._clock, self._clock_offset_s = clock, clock_offset_s
+        self._flush_every = flush_every
         self._timeline = ReplicaTimeline()
         self._samples: list[EngineSample] = []
         self._cut_off: dict[str, Phase] = {}
-        self._cursor = (0, 0)
+        self._cursor: Cursor | None = None
         self._start_epoch_s: float | None = None
-        self._lost_lines = 0
+        self._ticks = self._lost_lines = 0
         self._problem: str | None = None
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="collector", daemon=True)
+        self._thread = Repeated(self._tick, interval_s, "collector")
         self.latest: DecisionRecord | None = None
+        self._target_at_start: int | None = None
 
     def start(self, start_epoch_s: float) -> None:
-        """The run's instant 0 is fixed: what happens from a moment before it on is collected."""
-        self._start_epoch_s = start_epoch_s
+        """The run's instant 0 by our clock is fixed: what happens from it on is collected."""
+        self._start_epoch_s = start_epoch_s + self._clock_offset_s
 
-    @property
-    def problem(self) -> str | None:
-        """What could not be collected, for the summary; None = all was."""
-        return self._problem or (f"{self._lost_lines} lines were lost" if self._lost_lines else None)
+    def problems(self) -> list[str]:
+        """What could not be collected, for the summary."""
+        lost = [f"{self._lost_lines} lines were lost"] if self._lost_lines else []
+        return [self._problem] if self._problem else lost
+
+    def replicas_now(self) -> str:
+        """How many replicas there are, and how many are wanted."""
+        return f"{self.latest.ready} ready, {self.latest.target_replicas} wanted" if self.latest else "fleet unknown"
+
+    def target_at_start(self) -> int | None:
+        """How many replicas were wanted when the run began; None = nothing had been decided."""
+        return self._target_at_start
 
     def server_word(self, run_tag: str) -> ServerWord:
         """What the fleet told of the requests of a run whose ids begin with '{run_tag}-'."""
@@ -122,46 +135,66 @@ class Collector:
         return ServerWord(cut_off, self._timeline.was_draining)
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        self._find_cursor()
+        self._thread.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._stop.set()
-        self._thread.join(timeout=30)
+        self._thread.__exit__(kind, error, traceback)
         if self._start_epoch_s is not None:
-            self._tick()
+            self._collect()
             self._flush()
 
-    def _run(self) -> None:
-        ticks = 0
-        while not self._stop.wait(self._interval_s):
-            if self._start_epoch_s is None:
-                continue
-            self._tick()
-            ticks += 1
-            if ticks % self._flush_every == 0:
-                self._flush()
-
     def _tick(self) -> None:
-        """Ask once. A failed question is noted and asked again: a controller that restarts must not end a run."""
-        try:
-            self._timeline.observe(self._now_s(), self._states())
-            collected = self._collect(self._cursor)
-        except Exception as error:
-            self._problem = f"the fleet did not answer at {self._now_s():.1f} s: {error}".splitlines()[0]
+        if self._start_epoch_s is None:
+            self._find_cursor()
             return
-        self._cursor = collected.cursor
-        self._lost_lines += collected.lost_lines
-        decisions = [self._rebased(decision) for decision in collected.decisions]
-        # What an earlier run of the same application left is before the start and not ours.
-        decisions = [decision for decision in decisions if decision.time_s >= 0]
+        self._collect()
+        self._ticks += 1
+        if self._ticks % self._flush_every == 0:
+            self._flush()
+
+    def _find_cursor(self) -> None:
+        """Fix where to begin before the run does: then nothing of it is missed, and nothing older is read."""
+        if self._cursor is None:
+            with suppress(Exception):  # it is asked again; if it never answers, the run's own questions tell
+                log = self._ask(None).log
+                self._cursor = log.cursor
+                self._note_before(log.decisions)
+
+    def _collect(self) -> None:
+        """Ask for all there is. A failed question is noted and asked again: a controller may restart in a run."""
+        has_more = True
+        while has_more:
+            now_s = self._now_s()
+            try:
+                page = self._ask(self._cursor)
+            except Exception as error:
+                self._problem = f"the fleet did not answer at {now_s:.1f} s: {error}".splitlines()[0]
+                return
+            self._timeline.observe(now_s, page.replicas.items())
+            self._take(page.log)
+            has_more = page.log.has_more
+
+    def _take(self, log: Collected) -> None:
+        self._cursor = log.cursor
+        self._lost_lines += log.lost_lines
+        start_epoch_s = self._start_epoch_s or 0.0
+        self._note_before([each for each in log.decisions if each.time_s < start_epoch_s])
+        decisions = [self._rebased(each) for each in log.decisions if each.time_s >= start_epoch_s]
         if decisions:
             self.latest = decisions[-1]
             append_decisions(self._folder, decisions)
-        self._cut_off.update({each.request_id: each.phase for sample in collected.samples for each in sample.cut_off})
-        self._samples.extend(sample for sample in collected.samples if sample.time_s >= (self._start_epoch_s or 0.0))
+        self._cut_off.update({each.request_id: each.phase for sample in log.samples for each in sample.cut_off})
+        self._samples.extend(sample for sample in log.samples if sample.time_s >= start_epoch_s)
+
+    def _note_before(self, decisions: Sequence[DecisionRecord]) -> None:
+        """What was decided before the start is not this run's, but holds at its start."""
+        if decisions:
+            self.latest = decisions[-1]
+            self._target_at_start = self.latest.target_replicas
 
     def _flush(self) -> None:
         write_tables(self._folder, replicas=self._timeline.table(), engine=self._engine_table())
@@ -184,7 +217,7 @@ class Collector:
         return pa.Table.from_pylist(rows, schema=ENGINE_SCHEMA)
 
     def _now_s(self) -> float:
-        return self._clock() - (self._start_epoch_s or 0.0)
+        return self._clock() + self._clock_offset_s - (self._start_epoch_s or 0.0)
 
     def _rebased(self, decision: DecisionRecord) -> DecisionRecord:
         """The same decision with instants that count from the run's start."""

@@ -22,6 +22,7 @@ from testbed.load import (
 from testbed.progress import TerminalProgress
 from testbed.ray_cluster import ray_cluster
 from testbed.results import create_results_folder, write_config
+from testbed.run_lock import run_lock
 
 KNEE = "knee.json"
 # Of each step, where the settings do not say how long it warms up: the server still holds the step before.
@@ -170,9 +171,10 @@ def find_knee(traffic: Path, settings: LoadSettings, search: KneeSearch, out: Pa
         name = f"step-{number:02d}"
         progress.within(f"step {number}, {rate_per_s:.3g} requests/s")
         step_folder = create_results_folder(folder / name)
-        write_config(step_folder, describe_config(traffic, step_settings))
+        write_config(step_folder, describe_config(traffic, step_settings, ready.fleet))
         trace = read_traffic(traffic, step_settings)
-        results = send_load(trace, ready, step_settings, step_folder, client, progress)
+        with run_lock(step_folder):
+            results = send_load(trace, ready, step_settings, step_folder, client, progress)
         summary = results.summary or {}
         if summary.get("cut_short"):
             raise KeyboardInterrupt

@@ -1,26 +1,22 @@
 """Run an experiment live: Ray and Serve on loopback, a real replay over HTTP, everything collected, all stopped."""
 
 import socket
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import ray
-from numpy.typing import NDArray
 from ray import serve
 
-from autoscaler.interface import ReplicaState
-from loadgen.crew import ReplayProgress
 from loadgen.errors import InputError
 from loadgen.plan import Prompts
 from loadgen.prompts.source import open_prompts
-from loadgen.replay import ReplayOutcome, replay
+from loadgen.replay import ReplayOutcome
 from loadgen.target import Target, probe
 from loadgen.trace import Trace
 from serve_app.app import build_app
 from serve_app.config import ServeAddress, gpus_per_replica
+from serve_app.fleet_api import Cursor, FleetPage
 from serve_app.router_settings import check_live_router
 from serve_app.serve_state import engine_states, serve_is_running
 from serve_app.traffic import Collected
@@ -31,11 +27,12 @@ from testbed.collector import Collector
 from testbed.conclude import conclude_run
 from testbed.config import Experiment, as_yaml_values, load_workload, with_traffic
 from testbed.environment import describe_environment, describe_trace
-from testbed.progress import TerminalProgress, replay_figures
+from testbed.last_reports import LAST_REPORTS, last_reports_epoch_s, wait_until
+from testbed.progress import TerminalProgress
 from testbed.ray_cluster import ray_cluster
-from testbed.replay_records import correct_length, make_parts_folder, store_phases, store_plan, store_replay
-from testbed.results import create_results_folder, read_results, write_config, write_environment
-from testbed.warm_up import find_warm_up_end
+from testbed.results import create_results_folder, write_config
+from testbed.run_lock import run_lock
+from testbed.watched_replay import Sending, replay_watched
 
 APP_NAME = "burstscale"
 ROUTE_PREFIX = "/"
@@ -63,16 +60,17 @@ def run_experiment(experiment: Experiment, out: Path, progress: TerminalProgress
     fleet = experiment.app.fleet
     progress.stage("starting Ray")
     needed_cpus = fleet.max_replicas * fleet.cpus_per_replica + 2  # and the ingress, the monitor, the forecaster
-    with ray_cluster(needed_cpus=needed_cpus), _served(experiment, progress) as url:
-        target = experiment.config.replay.target(url, experiment.app.model_id, api_key)
-        probe(target)
-        outcome, problems = _replay_and_watch(experiment, trace, prompts, target, folder, progress)
-    progress.stage("writing the report")
-    conclude_run(
-        folder,
-        cut_short="interrupted" if outcome.is_interrupted else None,
-        problems=[*outcome.lost_actors, *problems],
-    )
+    with run_lock(folder):
+        with ray_cluster(needed_cpus=needed_cpus), _served(experiment, progress) as url:
+            target = experiment.config.replay.target(url, experiment.app.model_id, api_key)
+            probe(target)
+            outcome, problems = _replay_and_watch(experiment, trace, prompts, target, folder, progress)
+        progress.stage("writing the report")
+        conclude_run(
+            folder,
+            cut_short="interrupted" if outcome.is_interrupted else None,
+            problems=problems,
+        )
     return folder
 
 
@@ -86,8 +84,6 @@ def _replay_and_watch(
 ) -> tuple[ReplayOutcome, list[str]]:
     """Replay the trace and stay until the fleet has settled, collecting all along; what happened is in the folder."""
     config, settings = experiment.config, experiment.config.replay
-    run_s = settings.run_s(trace.duration_s)
-    deadlines_s = {label: service.deadline_s for label, service in experiment.app.services.items()}
     write_config(folder, as_yaml_values(experiment))
     environment = describe_environment(
         kind="live",
@@ -96,78 +92,37 @@ def _replay_and_watch(
         gpus_per_replica=gpus_per_replica(experiment.app),
         notes=experiment.notes,
     )
-    environment["trace"]["duration_s"] = run_s
-    environment["warm_up_until_s"] = settings.warm_up_s
-    write_environment(folder, environment)
-    collector = Collector(folder, _collect, _engine_states, time.time)
-    progress.stage("preparing the requests")
+    sending = Sending(
+        trace,
+        target,
+        prompts,
+        {label: service.deadline_s for label, service in experiment.app.services.items()},
+        settings,
+        client_config_of(config.client),
+        config.workload.speed,
+        config.seed,
+    )
 
-    def plan(body_bytes: NDArray[np.int64]) -> None:
-        environment["plan"] = store_plan(folder, trace, body_bytes)
-        write_environment(folder, environment)
-
-    def show(state: ReplayProgress) -> None:
-        latest = collector.latest
-        fleet = f"{latest.ready} ready, {latest.target_replicas} wanted" if latest else "fleet unknown"
-        progress.show(min(max(state.now_s, 0.0), run_s), run_s, replay_figures(state, fleet))
-
-    def started(start_epoch_s: float) -> None:
-        collector.start(start_epoch_s)
-        progress.stage("replaying")
-
-    with collector:
-        outcome = replay(
-            trace,
-            target,
-            deadlines_s=deadlines_s,
-            actors=settings.actors,
-            out_dir=make_parts_folder(folder),
-            prompts=prompts,
-            rng=np.random.default_rng(np.random.SeedSequence(config.seed, spawn_key=(1,))),
-            on_start=started,
-            on_progress=show,
-            on_planned=plan,
-            extra_body=settings.body_fields(),
-            pacing=settings.pacing(config.workload.speed, trace.duration_s),
-            client=client_config_of(config.client),
-        )
-        store_replay(folder, outcome)
-        problems = correct_length(environment, outcome, settings)
-        if not outcome.is_interrupted:
+    def stay(outcome: ReplayOutcome) -> None:
+        is_interrupted = outcome.is_interrupted
+        told_epoch_s = last_reports_epoch_s(experiment.app.control.metrics_interval_s, is_interrupted=is_interrupted)
+        if is_interrupted:
+            wait_until(told_epoch_s, LAST_REPORTS, progress)
+        else:
             settled_epoch_s = outcome.start_epoch_s + environment["trace"]["duration_s"] + config.settle_s
-            last_reports_epoch_s = time.time() + 2 * experiment.app.control.metrics_interval_s
-            _settle(max(settled_epoch_s, last_reports_epoch_s), progress)
-    store_phases(folder, outcome, deadlines_s, collector.server_word(outcome.run_tag))
-    problems += [collector.problem] if collector.problem else []
-    if settings.warm_up_kv:
-        environment["warm_up_until_s"], said = find_warm_up_end(read_results(folder).engine, run_s)
-        problems += [said] if said else []
-    write_environment(folder, environment)
-    return outcome, problems
+            wait_until(max(settled_epoch_s, told_epoch_s), "watching the fleet settle", progress)
+
+    return replay_watched(sending, folder, environment, Collector(folder, _ask_fleet), stay, progress)
 
 
-def _settle(end_epoch_s: float, progress: TerminalProgress) -> None:
-    """Wait, so that the fleet is seen to shrink and the last reports of its engines come. Ctrl-C ends it early."""
-    progress.stage("watching the fleet settle")
-    first_s = time.time()
-    try:
-        while (now_s := time.time()) < end_epoch_s:
-            progress.update(now_s - first_s, end_epoch_s - first_s)
-            time.sleep(min(0.5, end_epoch_s - now_s))
-    except KeyboardInterrupt:
-        return
-
-
-def _collect(cursor: tuple[int, int]) -> Collected:
+def _ask_fleet(cursor: Cursor | None) -> FleetPage:
+    """What the traffic monitor and Serve's controller tell now; all since `cursor`, None = all there is."""
+    replicas = engine_states(APP_NAME)
     monitor = find_monitor(APP_NAME)
     if monitor is None:
-        return Collected((), (), cursor, 0)
-    collected: Collected = ray.get(monitor.collect.remote(cursor), timeout=10)
-    return collected
-
-
-def _engine_states() -> list[tuple[str, ReplicaState]]:
-    return list(engine_states(APP_NAME).items())
+        return FleetPage(Collected((), (), cursor or (0, 0), 0), replicas)
+    log: Collected = ray.get(monitor.collect.remote(cursor or (0, 0)), timeout=10)
+    return FleetPage(log, replicas)
 
 
 @contextmanager

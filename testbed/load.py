@@ -1,20 +1,17 @@
-"""Replay a trace against a server that somebody else runs; the results folder has no fleet in it."""
+"""Replay a trace against a server that somebody else runs; where that is a fleet of ours, the results tell of it."""
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from autoscaler.fleet_tables import REPLICA_SCHEMA
-from loadgen.crew import ReplayProgress
 from loadgen.errors import InputError
 from loadgen.formats.detect import read_trace
 from loadgen.plan import Prompts
 from loadgen.prompts.source import PromptSettings, open_prompts
 from loadgen.ramp import Ramp, with_ramp
-from loadgen.replay import replay
+from loadgen.replay import ReplayOutcome
 from loadgen.selection import Selection, select
 from loadgen.self_test import measure_honest_rate, peak_per_s
 from loadgen.shipped_workloads import find_workload, is_workload
@@ -23,15 +20,18 @@ from loadgen.trace import SERVICE_LABELS, Trace
 from loadgen.workload import draw_trace, read_workload_model
 from testbed.api_key import read_api_key
 from testbed.client_settings import ClientSettings, client_config_of
+from testbed.collector import Collector
 from testbed.conclude import conclude_run
 from testbed.environment import describe_environment, describe_trace
-from testbed.progress import TerminalProgress, replay_figures
+from testbed.fleet_source import HttpFleet, find_fleet
+from testbed.last_reports import LAST_REPORTS, last_reports_epoch_s, wait_until
+from testbed.progress import TerminalProgress
 from testbed.ray_cluster import ray_cluster
-from testbed.replay_records import correct_length, make_parts_folder, store_phases, store_plan, store_replay
 from testbed.replay_settings import ReplaySettings
-from testbed.results import Results, create_results_folder, write_config, write_environment, write_tables
+from testbed.results import Results, create_results_folder, write_config
+from testbed.run_lock import run_lock
 from testbed.server_metrics import MetricsScraper, find_metrics_pages
-from testbed.warm_up import find_warm_up_end
+from testbed.watched_replay import Sending, Watcher, replay_watched
 
 METRICS_INTERVAL_S = 1.0
 
@@ -60,11 +60,18 @@ class LoadSettings:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """What stands ready before anything is sent: the server, the pages to scrape, the texts."""
+    """What stands ready before anything is sent.
+
+    Attributes:
+        fleet: the server's, where it is one of ours; it tells more of its engines than metrics pages do.
+        metrics_urls: pages to scrape; none where there is a fleet.
+    """
 
     target: Target
+    fleet: HttpFleet | None
     metrics_urls: tuple[str, ...]
     prompts: Prompts
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +91,12 @@ def load_server(traffic: Path, settings: LoadSettings, out: Path, progress: Term
     trace = read_traffic(traffic, settings)
     ready = make_ready(settings, progress)
     folder = create_results_folder(out)
-    write_config(folder, describe_config(traffic, settings))
+    write_config(folder, describe_config(traffic, settings, ready.fleet))
     # How fast users send is up to the server.
     most_per_s = peak_per_s(trace.arrival_s) if settings.replay.users is None else 0.0
     client = check_client(settings, most_per_s, progress)
     progress.stage("starting Ray")
-    with ray_cluster(needed_cpus=1):
+    with run_lock(folder), ray_cluster(needed_cpus=1):
         send_load(trace, ready, settings, folder, client, progress)
     return folder
 
@@ -102,14 +109,17 @@ def make_ready(settings: LoadSettings, progress: TerminalProgress) -> Ready:
     """
     target = settings.replay.target(settings.url, settings.model, read_api_key(settings.api_key_env))
     probe(target)
-    metrics_urls = find_metrics_pages(settings.metrics_urls, target.root)
-    if settings.replay.warm_up_kv and not metrics_urls:
+    fleet = find_fleet(target)
+    metrics_urls = () if fleet else find_metrics_pages(settings.metrics_urls, target.root)
+    if settings.replay.warm_up_kv and not fleet and not metrics_urls:
         raise InputError(
             f"{target.root}: has no /metrics that tell of KV caches, by which the warm-up is to end; give "
             "--metrics-url, or --warm-up-s in place of --warm-up-kv"
         )
     progress.stage("reading the prompts")
-    return Ready(target, metrics_urls, open_prompts(settings.prompts, progress.update))
+    unread = f"--metrics-url is not read: {target.root} is a burstscale fleet, whose engines report themselves"
+    notes = (unread,) if fleet and settings.metrics_urls else ()
+    return Ready(target, fleet, metrics_urls, open_prompts(settings.prompts, progress.update), notes)
 
 
 def check_client(settings: LoadSettings, most_per_s: float, progress: TerminalProgress) -> ClientCheck:
@@ -132,58 +142,44 @@ def send_load(
     progress: TerminalProgress,
 ) -> Results:
     """Replay a trace into a folder that has its config.yaml; needs an initialised Ray."""
-    run_s = settings.replay.run_s(trace.duration_s)
-    deadlines_s = dict.fromkeys(SERVICE_LABELS, settings.deadline_s)
-    environment = (
-        describe_environment(kind="load", seed=settings.seed, trace=describe_trace(trace)) | client.environment
+    fleet = ready.fleet
+    environment = describe_environment(
+        kind="load",
+        seed=settings.seed,
+        trace=describe_trace(trace),
+        gpus_per_replica=fleet.description.gpus_per_replica if fleet else None,
+        notes=ready.notes,
     )
-    environment["trace"]["duration_s"] = run_s
-    environment["warm_up_until_s"] = settings.replay.warm_up_s
-    write_environment(folder, environment)
+    sending = Sending(
+        trace,
+        ready.target,
+        ready.prompts,
+        dict.fromkeys(SERVICE_LABELS, settings.deadline_s),
+        settings.replay,
+        client_config_of(settings.client),
+        settings.selection.speed,
+        settings.seed,
+        settings.chunk_offsets,
+    )
 
-    def plan(body_bytes: NDArray[np.int64]) -> None:
-        environment["plan"] = store_plan(folder, trace, body_bytes)
-        write_environment(folder, environment)
+    def stay(outcome: ReplayOutcome) -> None:
+        if fleet:
+            interval_s = fleet.description.control.metrics_interval_s
+            wait_until(last_reports_epoch_s(interval_s, is_interrupted=outcome.is_interrupted), LAST_REPORTS, progress)
 
-    def show(state: ReplayProgress) -> None:
-        progress.show(min(max(state.now_s, 0.0), run_s), run_s, replay_figures(state))
-
-    def begin(start_epoch_s: float) -> None:
-        scraper.restart(start_epoch_s)
-        progress.stage("replaying")
-
-    progress.stage("preparing the requests")
-    with MetricsScraper(ready.metrics_urls, METRICS_INTERVAL_S) as scraper:
-        outcome = replay(
-            trace,
-            ready.target,
-            deadlines_s=deadlines_s,
-            actors=settings.replay.actors,
-            out_dir=make_parts_folder(folder),
-            prompts=ready.prompts,
-            rng=np.random.default_rng(np.random.SeedSequence(settings.seed, spawn_key=(1,))),
-            on_start=begin,
-            on_progress=show,
-            on_planned=plan,
-            extra_body=settings.replay.body_fields(),
-            keeps_chunk_offsets=settings.chunk_offsets,
-            pacing=settings.replay.pacing(settings.selection.speed, trace.duration_s),
-            client=client_config_of(settings.client),
-        )
-    store_replay(folder, outcome)
-    store_phases(folder, outcome, deadlines_s)
-    problems = [*client.problems, *correct_length(environment, outcome, settings.replay)]
-    if ready.metrics_urls:
-        write_tables(folder, replicas=REPLICA_SCHEMA.empty_table(), engine=scraper.table())
-        problems += scraper.problems()
-    if settings.replay.warm_up_kv:
-        environment["warm_up_until_s"], said = find_warm_up_end(scraper.table().to_pandas(), run_s)
-        problems += [said] if said else []
-    write_environment(folder, environment)
+    watcher: Watcher = (
+        Collector(folder, fleet.ask, clock_offset_s=fleet.clock.offset_s)
+        if fleet
+        else MetricsScraper(folder, ready.metrics_urls, METRICS_INTERVAL_S)
+    )
+    clock = {"fleet_clock": asdict(fleet.clock)} if fleet else {}
+    outcome, problems = replay_watched(
+        sending, folder, {**environment, **client.environment, **clock}, watcher, stay, progress
+    )
     return conclude_run(
         folder,
         cut_short="interrupted" if outcome.is_interrupted else None,
-        problems=[*problems, *outcome.lost_actors],
+        problems=[*client.problems, *problems],
     )
 
 
@@ -215,8 +211,8 @@ def at_rate(settings: LoadSettings, rate_per_s: float, duration_s: float) -> Loa
     return replace(settings, ramp=Ramp(rate_per_s, rate_per_s, duration_s))
 
 
-def describe_config(traffic: Path, settings: LoadSettings) -> dict[str, Any]:
-    """What config.yaml says of such a run."""
+def describe_config(traffic: Path, settings: LoadSettings, fleet: HttpFleet | None) -> dict[str, Any]:
+    """What config.yaml says of such a run: with a fleet, also what that says of itself."""
     promise = {"deadline_s": settings.deadline_s, "ttft_s": settings.ttft_s, "tpot_s": settings.tpot_s}
     ramp = {} if settings.ramp is None else {"ramp": asdict(settings.ramp)}
     client = {} if settings.client is None else {"client": settings.client.model_dump(exclude_none=True)}
@@ -233,5 +229,6 @@ def describe_config(traffic: Path, settings: LoadSettings) -> dict[str, Any]:
         "replay": settings.replay.model_dump(mode="json", exclude={"headers"}, exclude_none=True),
         **client,
         **({} if settings.window_s is None else {"window_s": settings.window_s}),
+        **({} if fleet is None else {"serve": fleet.description.application()}),
         "services": dict.fromkeys(SERVICE_LABELS, promise),
     }

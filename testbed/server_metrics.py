@@ -7,22 +7,24 @@ Source: vllm 0.29.0, v1/metrics/loggers.py and ray_wrappers.py; ray 2.60.0, serv
 """
 
 import re
-import threading
 import time
-import urllib.request
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import pyarrow as pa
 from prometheus_client.parser import text_string_to_metric_families
 
-from autoscaler.fleet_tables import ENGINE_SCHEMA
+from autoscaler.fleet_tables import ENGINE_SCHEMA, REPLICA_SCHEMA
 from loadgen.errors import InputError
+from loadgen.failure_phase import ServerWord
+from testbed.repeated import Repeated
+from testbed.results import write_tables
+from testbed.web_page import fetch_page
 
 _TIMEOUT_S = 2.0
-_LARGEST_BYTES = 64 * 2**20
 _VLLM_NAME = re.compile(r"^(?:ray_)?vllm[:_](?P<name>\w+)$")
 _REPLICA_LABELS = ("ReplicaId", "replica", "engine")
 # The fraction's name up to vLLM 0.9 and since.
@@ -81,31 +83,41 @@ class MetricsScraper:
     A page that cannot be read leaves a gap and is counted; nothing that the server does ends the run.
     """
 
-    def __init__(self, urls: Iterable[str], interval_s: float, start_epoch_s: float | None = None) -> None:
-        """Rows count from `start_epoch_s` of the wall clock, or from `restart`."""
+    def __init__(self, folder: Path, urls: Iterable[str], interval_s: float) -> None:
+        """What was read comes into the results folder `folder` at the end, where there are pages at all."""
+        self._folder = folder
         self._urls = tuple(urls)
-        self._interval_s = interval_s
-        self._start_epoch_s = start_epoch_s or time.time()
+        self._start_epoch_s = time.time()
         self._rows: list[tuple[float, dict[str, object]]] = []
         self._before: dict[tuple[str, str], tuple[float, int]] = {}
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._scrape_forever, name="metrics scraper", daemon=True)
+        self._thread = Repeated(self._scrape_all, interval_s, "metrics scraper")
         self.failures = 0
         self.last_error: str | None = None
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        self._thread.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._stop.set()
-        self._thread.join()
+        self._thread.__exit__(kind, error, traceback)
+        if self._urls:
+            write_tables(self._folder, replicas=REPLICA_SCHEMA.empty_table(), engine=self.table())
 
-    def restart(self, start_epoch_s: float) -> None:
+    def start(self, start_epoch_s: float) -> None:
         """The run starts at this instant of the wall clock: rows count from it."""
         self._start_epoch_s = start_epoch_s
+
+    def replicas_now(self) -> None:
+        """Metrics tell of engines, not of replicas that come and go."""
+
+    def target_at_start(self) -> None:
+        """Nor how many of them are wanted."""
+
+    def server_word(self, _run_tag: str) -> ServerWord:
+        """Nor of single requests."""
+        return ServerWord()
 
     def table(self) -> pa.Table:
         """What was read since the run's start, a row per engine and scrape, with `ENGINE_SCHEMA`."""
@@ -122,20 +134,16 @@ class MetricsScraper:
             return []
         return [f"{self.failures} times the server's metrics could not be read, at last: {self.last_error}"]
 
-    def _scrape_forever(self) -> None:
-        due_s = time.monotonic()
-        while not self._stop.is_set():
-            for place, url in enumerate(self._urls):
-                try:
-                    self._scrape(url, f"{place}/" if len(self._urls) > 1 else "")
-                except (OSError, ValueError) as error:
-                    self.failures += 1
-                    self.last_error = f"{url}: {error}"
-            due_s = max(due_s + self._interval_s, time.monotonic())
-            self._stop.wait(due_s - time.monotonic())
+    def _scrape_all(self) -> None:
+        for place, url in enumerate(self._urls):
+            try:
+                self._scrape(url, f"{place}/" if len(self._urls) > 1 else "")
+            except (OSError, ValueError) as error:
+                self.failures += 1
+                self.last_error = f"{url}: {error}"
 
     def _scrape(self, url: str, prefix: str) -> None:
-        text = fetch_page(url)
+        text = _fetch(url)
         now_s = time.time()
         for name, gauges in read_engine_gauges(text).items():
             before_s, before_tokens = self._before.get((url, name), (now_s, gauges.output_tokens_total))
@@ -151,20 +159,6 @@ class MetricsScraper:
             self._rows.append((now_s, row))
 
 
-def fetch_page(url: str) -> str:
-    """The text of a metrics page.
-
-    Raises:
-        OSError: nobody answers, or with an error.
-        ValueError: the page is absurdly long or no text.
-    """
-    with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as answer:
-        body = answer.read(_LARGEST_BYTES + 1)
-    if len(body) > _LARGEST_BYTES:
-        raise ValueError(f"the page is longer than {_LARGEST_BYTES} bytes")
-    return str(body, "utf-8")
-
-
 def find_metrics_pages(urls: Sequence[str] | None, server: str) -> tuple[str, ...]:
     """The pages to scrape: those named, or the server's own /metrics where it has one that tells of engines.
 
@@ -174,12 +168,16 @@ def find_metrics_pages(urls: Sequence[str] | None, server: str) -> tuple[str, ..
     if urls is None:
         own = f"{server}/metrics"
         try:
-            return (own,) if read_engine_gauges(fetch_page(own)) else ()
+            return (own,) if read_engine_gauges(_fetch(own)) else ()
         except (OSError, ValueError):
             return ()
     for url in urls:
         try:
-            read_engine_gauges(fetch_page(url))
+            read_engine_gauges(_fetch(url))
         except (OSError, ValueError) as error:
             raise InputError(f"--metrics-url {url}: no metrics page ({error}); give the server's /metrics") from error
     return tuple(urls)
+
+
+def _fetch(url: str) -> str:
+    return fetch_page(url, timeout_s=_TIMEOUT_S)

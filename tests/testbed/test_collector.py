@@ -1,7 +1,6 @@
 """What is seen of the fleet at instants becomes intervals and lines, counted from the run's start."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ from hypothesis import strategies as st
 from autoscaler.decision_record import DecisionRecord, ForecastPoint
 from autoscaler.interface import ReplicaState
 from loadgen.records import Phase
+from serve_app.fleet_api import Cursor, FleetPage
 from serve_app.traffic import Collected, CutOff, EngineSample
 from testbed.collector import Collector, ReplicaTimeline
 from testbed.results import read_results, write_config
@@ -62,14 +62,17 @@ class Fleet:
     replicas: dict[str, ReplicaState] = field(default_factory=dict)
     is_reachable: bool = True
 
-    def collect(self, cursor: tuple[int, int]) -> Collected:
+    page_lines: int = 1000
+
+    def ask(self, cursor: Cursor | None) -> FleetPage:
         if not self.is_reachable:
             raise ConnectionError("controller is gone")
-        new_decisions, new_samples = self.decisions[cursor[0] :], self.samples[cursor[1] :]
-        return Collected(tuple(new_decisions), tuple(new_samples), (len(self.decisions), len(self.samples)), 0)
-
-    def states(self) -> Iterable[tuple[str, ReplicaState]]:
-        return self.replicas.items()
+        first, second = cursor or (max(len(self.decisions) - 1, 0), len(self.samples))
+        decisions = tuple(self.decisions[first : first + self.page_lines])
+        samples = tuple(self.samples[second : second + self.page_lines])
+        following = first + len(decisions), second + len(samples)
+        has_more = following != (len(self.decisions), len(self.samples))
+        return FleetPage(Collected(decisions, samples, following, 0, has_more), dict(self.replicas))
 
     def clock(self) -> float:
         return self.now_s
@@ -82,15 +85,18 @@ def decision_at(epoch_s: float) -> DecisionRecord:
 
 def collector_of(fleet: Fleet, folder: Path) -> Collector:
     write_config(folder, {"name": "test"})
-    # An interval that never passes: only the last collection, at the end, takes place.
-    return Collector(folder, fleet.collect, fleet.states, fleet.clock, interval_s=3600.0)
+    # An interval that never passes: there is the first question, before the start, and the last one, at the end.
+    return Collector(folder, fleet.ask, fleet.clock, interval_s=3600.0)
 
 
 def test_instants_count_from_the_start_and_what_was_before_it_is_left_out(tmp_path: Path) -> None:
-    fleet = Fleet(decisions=[decision_at(START_EPOCH_S - 5), decision_at(START_EPOCH_S + 5)])
-    fleet.samples = [EngineSample("a", START_EPOCH_S + 2.0, 1.0, 3, 1, 0.5, 40, looked_up_tokens=90, found_tokens=32)]
-    fleet.replicas = {"a": READY}
+    fleet = Fleet(decisions=[decision_at(START_EPOCH_S - 9)])
+    fleet.samples = [EngineSample("a", START_EPOCH_S - 9, 1.0, 1, 1, 0.5, 40)]
     with collector_of(fleet, tmp_path) as collector:
+        fleet.decisions += [decision_at(START_EPOCH_S - 5), decision_at(START_EPOCH_S + 5)]
+        told = EngineSample("a", START_EPOCH_S + 2.0, 1.0, 3, 1, 0.5, 40, looked_up_tokens=90, found_tokens=32)
+        fleet.samples += [EngineSample("a", START_EPOCH_S - 5, 1.0, 2, 1, 0.5, 40), told]
+        fleet.replicas = {"a": READY}
         collector.start(START_EPOCH_S)
         fleet.now_s = START_EPOCH_S + 10
     results = read_results(tmp_path)
@@ -110,7 +116,7 @@ def test_instants_count_from_the_start_and_what_was_before_it_is_left_out(tmp_pa
             "found_tokens": 32,
         }
     ]
-    assert collector.problem is None
+    assert collector.problems() == []
 
 
 def test_nothing_is_collected_before_the_start_is_fixed(tmp_path: Path) -> None:
@@ -124,18 +130,53 @@ def test_a_fleet_that_does_not_answer_is_a_problem_and_no_crash(tmp_path: Path) 
     fleet = Fleet(is_reachable=False)
     with collector_of(fleet, tmp_path) as collector:
         collector.start(START_EPOCH_S)
-    assert collector.problem is not None
-    assert "controller is gone" in collector.problem
+    (problem,) = collector.problems()
+    assert "controller is gone" in problem
 
 
 @pytest.mark.parametrize("lost", [0, 3])
 def test_lines_that_were_lost_are_a_problem(tmp_path: Path, lost: int) -> None:
-    collector = Collector(
-        tmp_path, lambda cursor: Collected((), (), cursor, lost), list, lambda: START_EPOCH_S, interval_s=3600.0
-    )
+    page = FleetPage(Collected((), (), (0, 0), lost), {})
+    collector = Collector(tmp_path, lambda _cursor: page, lambda: START_EPOCH_S, interval_s=3600.0)
     with collector:
         collector.start(START_EPOCH_S)
-    assert collector.problem == (f"{lost} lines were lost" if lost else None)
+    assert collector.problems() == ([f"{lost} lines were lost"] if lost else [])
+
+
+def test_what_does_not_fit_a_page_is_asked_for_at_once(tmp_path: Path) -> None:
+    fleet = Fleet(page_lines=2)
+    with collector_of(fleet, tmp_path) as collector:
+        collector.start(START_EPOCH_S)
+        fleet.decisions = [decision_at(START_EPOCH_S + second) for second in range(7)]
+        fleet.samples = [EngineSample("a", START_EPOCH_S + second, 1.0, 3, 1, 0.5, 40) for second in range(3)]
+    results = read_results(tmp_path)
+    assert [line["time_s"] for line in results.decisions] == list(range(7))
+    assert results.engine["time_s"].tolist() == [0, 1, 2]
+
+
+def test_the_target_at_the_start_is_the_last_that_was_decided_before_it(tmp_path: Path) -> None:
+    fleet = Fleet(decisions=[replace(decision_at(START_EPOCH_S - 9), target_replicas=8)])
+    with collector_of(fleet, tmp_path) as collector:
+        assert collector.target_at_start() == 8
+        fleet.decisions.append(replace(decision_at(START_EPOCH_S - 1), target_replicas=5))
+        fleet.decisions.append(replace(decision_at(START_EPOCH_S + 1), target_replicas=3))
+        collector.start(START_EPOCH_S)
+    assert collector.target_at_start() == 5
+    assert collector.latest is not None
+    assert collector.latest.target_replicas == 3
+
+
+def test_a_fleet_whose_clock_is_ahead_is_read_by_ours(tmp_path: Path) -> None:
+    """Ours is 100 s behind: what the fleet saw 5 s after the start has its epoch and not ours."""
+    fleet = Fleet()
+    write_config(tmp_path, {"name": "test"})
+    with Collector(tmp_path, fleet.ask, fleet.clock, clock_offset_s=100.0, interval_s=3600.0) as collector:
+        collector.start(START_EPOCH_S)
+        fleet.decisions = [decision_at(START_EPOCH_S + 99), decision_at(START_EPOCH_S + 105)]
+        fleet.replicas, fleet.now_s = {"a": READY}, START_EPOCH_S + 7
+    results = read_results(tmp_path)
+    assert [line["time_s"] for line in results.decisions] == [5.0]
+    assert results.replicas["start_s"].tolist() == [7.0]
 
 
 def test_what_engines_cut_off_is_told_by_the_number_of_the_record_and_of_the_attempt(tmp_path: Path) -> None:
@@ -148,9 +189,10 @@ def test_what_engines_cut_off_is_told_by_the_number_of_the_record_and_of_the_att
         CutOff("1a2b-x", Phase.DECODE),
         CutOff("chosen by a client", Phase.DECODE),
     )
-    fleet = Fleet(samples=[EngineSample("a", START_EPOCH_S + 2.0, 1.0, 3, 1, 0.5, 40, cut_off=told)])
+    fleet = Fleet()
     with collector_of(fleet, tmp_path) as collector:
         collector.start(START_EPOCH_S)
+        fleet.samples = [EngineSample("a", START_EPOCH_S + 2.0, 1.0, 3, 1, 0.5, 40, cut_off=told)]
     assert collector.server_word("1a2b").cut_off == {
         (7, 1): Phase.PREFILL,
         (11, 1): Phase.DECODE,

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 import pytest
@@ -90,8 +91,8 @@ def test_where_only_ray_serve_speaks_its_replicas_requests_are_read() -> None:
     assert {name: gauges.running for name, gauges in found.items()} == {"abc": 4}
 
 
-def test_rows_hold_what_was_made_since_the_row_before(page: VllmPage, url: str) -> None:
-    with MetricsScraper([url], interval_s=0.05) as scraper:
+def test_rows_hold_what_was_made_since_the_row_before(page: VllmPage, url: str, tmp_path: Path) -> None:
+    with MetricsScraper(tmp_path, [url], interval_s=0.05) as scraper:
         wait_for_rows(scraper, 2)
         page.set("0", running=5, waiting=0, kv=0.75, tokens=40)
         wait_for_rows(scraper, scraper.table().num_rows + 4)
@@ -106,17 +107,17 @@ def test_rows_hold_what_was_made_since_the_row_before(page: VllmPage, url: str) 
     assert busy["interval_s"].iloc[1:].to_list() == pytest.approx(busy["time_s"].diff().iloc[1:].to_list())
 
 
-def test_rows_before_the_run_began_are_left_out(url: str) -> None:
-    with MetricsScraper([url], interval_s=0.02) as scraper:
+def test_rows_before_the_run_began_are_left_out(url: str, tmp_path: Path) -> None:
+    with MetricsScraper(tmp_path, [url], interval_s=0.02) as scraper:
         wait_for_rows(scraper, 4)
-        scraper.restart(time.time())
+        scraper.start(time.time())
         assert scraper.table().num_rows == 0
         wait_for_rows(scraper, 2)
     assert scraper.table()["time_s"].to_numpy().min() >= 0
 
 
-def test_a_server_that_goes_away_leaves_a_gap_and_is_counted() -> None:
-    with MetricsScraper(["http://127.0.0.1:9/metrics"], interval_s=0.02) as scraper:
+def test_a_server_that_goes_away_leaves_a_gap_and_is_counted(tmp_path: Path) -> None:
+    with MetricsScraper(tmp_path, ["http://127.0.0.1:9/metrics"], interval_s=0.02) as scraper:
         deadline_s = time.monotonic() + 10
         while scraper.failures < 2 and time.monotonic() < deadline_s:
             time.sleep(0.01)
