@@ -91,8 +91,9 @@ def _trace_s(results: Results) -> float:
 
 
 def initial_replicas(results: Results) -> int:
-    """The target before the first decision; 0 where the run knew of no fleet."""
-    return int(results.config.get("serve", {}).get("fleet", {}).get("initial_replicas", 0))
+    """The target at the run's start, as it was seen or else as it was configured; 0 where the run knew of no fleet."""
+    configured = results.config.get("serve", {}).get("fleet", {}).get("initial_replicas", 0)
+    return int(results.environment.get("target_replicas_at_start", configured))
 
 
 def gpus_per_replica(results: Results) -> float:
@@ -102,8 +103,8 @@ def gpus_per_replica(results: Results) -> float:
 
 
 def service_slos(config: dict[str, Any]) -> dict[str, Slo]:
-    """What each service promises, from the plain values of config.yaml."""
-    services = config["serve"]["services"] if "serve" in config else config["services"]
+    """What each service promises, from the plain values of config.yaml; a load generator's own promise goes first."""
+    services = config["services"] if "services" in config else config["serve"]["services"]
     return {
         label: Slo(float(service["ttft_s"]), float(service["tpot_s"]), float(service["deadline_s"]))
         for label, service in services.items()

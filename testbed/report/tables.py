@@ -11,6 +11,7 @@ from testbed.report.number_text import NOTHING, failure_percent, latency, percen
 from testbed.report.palette import colour_of_cause
 from testbed.report.time_bins import instant, length
 from testbed.report.verdict import REASONS
+from testbed.summary import initial_replicas
 
 MOST_CHANGES = 2000
 NOT_KNOWN = "not known"
@@ -182,8 +183,7 @@ def target_changes(facts: RunFacts) -> list[TargetChange]:
 
 def _first_target(facts: RunFacts) -> int | None:
     """How many replicas were wanted before the first decision."""
-    first: int | None = facts.application.get("fleet", {}).get("initial_replicas")
-    return first
+    return initial_replicas(facts.results) if facts.application else None
 
 
 def failure_table(facts: RunFacts) -> list[FailureRow]:
