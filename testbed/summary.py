@@ -66,14 +66,14 @@ def window_length_s(results: Results) -> float:
     return default_window_s(_trace_s(results)) if chosen is None else float(chosen)
 
 
-def measured_windows(results: Results, window_s: float | None = None) -> pd.DataFrame:
-    """The figures per window (`windowed_metrics`) from the end of the warm-up on."""
+def measured_windows(results: Results, window_s: float | None = None, *, until_s: float | None = None) -> pd.DataFrame:
+    """The figures per window (`windowed_metrics`) from the end of the warm-up to the trace's, or to a later instant."""
     return windowed_metrics(
         measured_records(results),
         service_slos(results.config),
         window_s=window_length_s(results) if window_s is None else window_s,
         start_s=warm_up_until_s(results),
-        end_s=_trace_s(results),
+        end_s=_trace_s(results) if until_s is None else until_s,
     )
 
 

@@ -54,7 +54,7 @@ def _tell(facts: RunFacts) -> str:
     bursts: dict[str, Any] = facts.summary["bursts"]
     count, bin_s = bursts["bursts"], length(bursts["bin_s"])
     if not count:
-        return f"The load never jumped: no {bin_s} stood out from those before it."
+        return f"The load never jumped: no stretch of {bin_s} stood out from those before it."
     sentences = [
         f"The load jumped {'once' if count == 1 else f'{count:,} times'}: {bursts['failed']:,} of the "
         f"{bursts['requests']:,} requests in {'this burst' if count == 1 else 'these bursts'} failed",
@@ -63,7 +63,7 @@ def _tell(facts: RunFacts) -> str:
     if facts.fleet is not None:
         sentences.append(_tell_fleet(bursts))
     if bursts["slo_lost"]:
-        sentences.append(f"Lost means: missed by more than {percent(1 - HELD_FRACTION)} of the requests of {bin_s}")
+        sentences.append(f"Lost means: more than {percent(1 - HELD_FRACTION)} of the requests of {bin_s} missed it")
     return ". ".join(sentences) + "."
 
 

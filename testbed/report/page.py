@@ -61,7 +61,7 @@ def render_page(facts: RunFacts) -> str:
         timeline=timeline,
         missing=missing,
         columns=columns,
-        rows=rows,
+        row_parts=tables.split_latencies(rows),
         model_table=model_table(facts) if facts.models else None,
         budget=describe_budget(facts.summary["gpus"]) if "gpus" in facts.summary else "",
         changes=changes[: tables.MOST_CHANGES],
@@ -135,7 +135,7 @@ def _window_rows(facts: RunFacts) -> dict[str, Panel | str]:
     """R, L and P over time, in windows that are as long as in the figures unless these are too many to draw."""
     duration_s, window_s = facts.duration_s, window_length_s(facts.results)
     window_s *= math.ceil(duration_s / window_s / MOST_BINS)
-    windows = measured_windows(facts.results, window_s)
+    windows = measured_windows(facts.results, window_s, until_s=duration_s)
     return {
         "missed SLO": missed_panel(windows, window_s, duration_s),
         "token latency": token_latency_panel(windows, window_s, duration_s, facts.slos),

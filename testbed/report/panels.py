@@ -104,6 +104,14 @@ def until_end(starts_s: Floats, values: Floats, end_s: float) -> tuple[Floats, F
     return np.append(starts_s, max(end_s, float(starts_s[-1]))), np.append(values, values[-1])
 
 
+def steps_with_gaps(starts_s: Floats, values: Floats, end_s: float) -> tuple[Floats, Floats]:
+    """Steps that end where a gap begins: a line that only begins there would not be seen."""
+    times_s, values = until_end(starts_s, values, end_s)
+    is_gap = np.isnan(values[1:]) & ~np.isnan(values[:-1])
+    places = np.flatnonzero(is_gap) + 1
+    return np.insert(times_s, places, times_s[places]), np.insert(values, places, values[places - 1])
+
+
 def steps_of_bins(label: str, colour: str, shape: Shape, values: Floats, bin_s: float, end_s: float) -> Series:
     """Values of bins from 0 on as steps. The last one counts as whole, or a sliver of it would look like a burst."""
     starts_s = np.arange(len(values), dtype=np.float64) * bin_s

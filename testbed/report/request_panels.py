@@ -9,7 +9,7 @@ from loadgen.metrics import LatencyPromise
 from loadgen.records import Cause
 from loadgen.time_series import time_series
 from testbed.report import palette
-from testbed.report.panels import Floats, Panel, Series, Shape, Unit, promises_in, until_end
+from testbed.report.panels import Floats, Panel, Series, Shape, Unit, promises_in, steps_with_gaps, until_end
 from testbed.report.time_bins import TimeBins, bins_holding, length
 
 QUANTILES = (("p50", palette.P50), ("p90", palette.P90), ("p99", palette.P99))
@@ -53,7 +53,9 @@ def latency_panel(records: pd.DataFrame, duration_s: float, slos: Mapping[str, L
         note=f"requests that ended ok, by time of arrival, per {length(bins.width_s)}",
         unit=Unit.SECONDS,
         series=tuple(
-            Series(name, colour, Shape.LINE, bins.centres_s, values[:, index], bins.width_s)
+            Series(
+                name, colour, Shape.STEP, *steps_with_gaps(bins.starts_s, values[:, index], duration_s), bins.width_s
+            )
             for index, (name, colour) in enumerate(QUANTILES)
         ),
         height_pixels=140,

@@ -10,8 +10,9 @@ from testbed.report.facts import RunFacts
 from testbed.report.number_text import NOTHING, failure_percent, latency, percent, quantity
 from testbed.report.palette import colour_of_cause
 from testbed.report.time_bins import instant, length
-from testbed.report.verdict import REASONS
+from testbed.report.verdict import reason_of
 from testbed.summary import initial_replicas
+from testbed.warm_up import measured_records
 
 MOST_CHANGES = 2000
 NOT_KNOWN = "not known"
@@ -83,10 +84,10 @@ def key_figures(facts: RunFacts) -> list[Tile]:
             f"{total['offered'] - total['ok']:,} of {total['offered']:,}",
         ),
         Tile("TTFT p50", *_split(latency(total["ttft"]["p50_s"])), f"p90 {latency(total['ttft']['p90_s'])}"),
-        Tile("TTFT p99", *_split(latency(total["ttft"]["p99_s"])), "of requests that ended ok"),
-        Tile("Token latency (L)", *_split(latency(total["tpot"]["mean_s"])), "mean TPOT of ok requests"),
+        Tile("TTFT p99", *_split(latency(total["ttft"]["p99_s"])), "of ok requests"),
+        Tile("Token latency (L)", *_split(latency(total["tpot"]["mean_s"])), "mean TPOT"),
         Tile("E2E p99", *_split(latency(total["e2e"]["p99_s"])), f"p50 {latency(total['e2e']['p50_s'])}"),
-        Tile("Goodput", quantity(total["goodput_per_s"]), "requests/s", "within the SLO"),
+        Tile("Goodput", quantity(total["goodput_per_s"]), "/s", "requests within the SLO"),
         Tile("Throughput (P)", quantity(total["output_tokens_per_s"]), "tokens/s", "output, of ok requests"),
     ]
     if facts.found_fraction is not None:
@@ -106,7 +107,7 @@ def key_figures(facts: RunFacts) -> list[Tile]:
         ),
         Tile(
             "Scale events",
-            str(fleet["scale_ups"] + fleet["scale_downs"]),
+            f"{fleet['scale_ups'] + fleet['scale_downs']:,}",
             "",
             f"{fleet['scale_ups']} up, {fleet['scale_downs']} down, {fleet['flaps']} taken back",
         ),
@@ -159,6 +160,12 @@ def _averaged_rows(columns: list[tuple[str, Any]]) -> list[Row]:
     return [Row("answers that do not tell the tokens of each chunk", cells, "sub")]
 
 
+def split_latencies(rows: list[Row]) -> tuple[list[Row], list[Row]]:
+    """The rows of requests and those of latencies, each part with its headings."""
+    first = [place for place, row in enumerate(rows) if row.kind == "group"][1]
+    return rows[:first], rows[first:]
+
+
 def target_changes(facts: RunFacts) -> list[TargetChange]:
     """The decisions that changed the target, in order of time, each with the policy's reason."""
     before = {name: _first_target(model) for name, model in facts.models.items()} or {"": _first_target(facts)}
@@ -187,8 +194,8 @@ def _first_target(facts: RunFacts) -> int | None:
 
 
 def failure_table(facts: RunFacts) -> list[FailureRow]:
-    """One row per cause, the most frequent first."""
-    records = facts.results.records
+    """One row per cause, the most frequent first; a warm-up does not count."""
+    records = measured_records(facts.results)
     failed = records[records["status"] != Status.OK]
     rows = []
     for cause, part in failed.groupby(failed["cause"].fillna("unknown")):
@@ -199,7 +206,7 @@ def failure_table(facts: RunFacts) -> list[FailureRow]:
                 len(part),
                 FailureRow(
                     cause=str(cause),
-                    meaning=REASONS.get(str(cause), ""),
+                    meaning=reason_of(str(cause), facts),
                     colour=colour_of_cause(str(cause)),
                     count=f"{len(part):,}",
                     share=failure_percent(len(part) / len(records)),

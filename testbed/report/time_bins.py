@@ -12,6 +12,7 @@ MINUTE_S, HOUR_S, DAY_S = 60.0, 3600.0, 86400.0
 # Widths that a person can count in: each divides a minute, an hour or a day.
 ROUND_WIDTHS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
 MOST_BINS = 600
+ONE_OF = {MINUTE_S: "1 min", HOUR_S: "1 h", DAY_S: "1 day"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,9 @@ def moment(time_s: float, duration_s: float) -> str:
 
 
 def length(duration_s: float) -> str:
-    """A length in one unit: '12 s', '4.5 min', '3.2 h', '121 days'."""
+    """A length in one unit: '12 s', '1 min', '4.5 min', '3.2 h', '121 days'."""
+    if duration_s in ONE_OF:
+        return ONE_OF[duration_s]
     if duration_s < 2 * MINUTE_S:
         return f"{duration_s:.0f} s" if duration_s >= 10 else f"{duration_s:.2g} s"
     if duration_s < 2 * HOUR_S:

@@ -61,6 +61,13 @@ def write_verdict(facts: RunFacts) -> str:
     return " ".join(f"{sentence[0].upper()}{sentence[1:]}." for sentence in sentences if sentence)
 
 
+def reason_of(cause: str, facts: RunFacts) -> str:
+    """Why requests failed, as it reads after 'because'; '' for a cause that is not in the vocabulary."""
+    if cause == Cause.QUEUE_FULL and not facts.has_fleet:
+        return "the server turned them away"  # who did so there, nobody told
+    return REASONS.get(cause, "")
+
+
 def list_warnings(facts: RunFacts) -> list[str]:
     """What makes the run incomplete or its numbers doubtful, one sentence each."""
     summary, total, records = facts.summary, facts.total, facts.results.records
@@ -130,22 +137,22 @@ def _failed(facts: RunFacts) -> str:
     failures = facts.total["offered"] - facts.total["ok"]
     if not failures:
         return "none failed"
-    because = _because(facts.total["by_cause"], failures)
+    because = _because(facts, failures)
     return ", ".join(part for part in (f"{failures:,} failed", because, _when(facts)) if part)
 
 
-def _because(by_cause: dict[str, int], failures: int) -> str:
-    ranked = sorted(by_cause.items(), key=lambda item: -item[1])
+def _because(facts: RunFacts, failures: int) -> str:
+    ranked = sorted(facts.total["by_cause"].items(), key=lambda item: -item[1])
     if not ranked:
         return ""
     cause, count = ranked[0]
-    reason = REASONS.get(cause, cause)
+    reason = reason_of(cause, facts) or cause
     if count == failures:
         return f"{'all ' if failures > 1 else ''}because {reason}"
     if count > failures / 2 or len(ranked) == 1:
         return f"{count:,} of them because {reason}"
     second, second_count = ranked[1]
-    return f"{count:,} because {reason}, {second_count:,} because {REASONS.get(second, second)}"
+    return f"{count:,} because {reason}, {second_count:,} because {reason_of(second, facts) or second}"
 
 
 def _when(facts: RunFacts) -> str:

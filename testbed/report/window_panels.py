@@ -9,7 +9,7 @@ from loadgen.metrics import LatencyPromise
 from loadgen.windows import HELD_FRACTION
 from testbed.report import palette
 from testbed.report.number_text import percent
-from testbed.report.panels import Floats, Panel, Series, Shape, Unit, promises_in, until_end
+from testbed.report.panels import Floats, Panel, Series, Shape, Unit, promises_in, steps_with_gaps, until_end
 from testbed.report.time_bins import length
 
 PANEL_PIXELS = 80
@@ -79,14 +79,6 @@ def throughput_panel(windows: pd.DataFrame, window_s: float, duration_s: float) 
         ),
         height_pixels=PANEL_PIXELS,
     )
-
-
-def steps_with_gaps(starts_s: Floats, values: Floats, end_s: float) -> tuple[Floats, Floats]:
-    """Steps that end where a gap begins: a line that only begins there would not be seen."""
-    times_s, values = until_end(starts_s, values, end_s)
-    is_gap = np.isnan(values[1:]) & ~np.isnan(values[:-1])
-    places = np.flatnonzero(is_gap) + 1
-    return np.insert(times_s, places, times_s[places]), np.insert(values, places, values[places - 1])
 
 
 def _floats(values: pd.Series) -> Floats:

@@ -18,11 +18,15 @@ def test_instants_and_lengths_read_as_on_a_clock() -> None:
         "day 2, 1:01",
         "day 3, 3:00",
     ]
-    assert [length(duration_s) for duration_s in (0.25, 12, 270, 9000, 864000)] == [
+    assert [length(duration_s) for duration_s in (0.25, 12, 60, 90, 270, 3600, 9000, 86400, 864000)] == [
         "0.25 s",
         "12 s",
+        "1 min",
+        "90 s",
         "4.5 min",
+        "1 h",
         "2.5 h",
+        "1 day",
         "10 days",
     ]
 

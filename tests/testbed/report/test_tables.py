@@ -5,9 +5,11 @@ import itertools
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from testbed.conclude import conclude_run
 from testbed.report.facts import gather_facts
-from testbed.report.tables import failure_table, service_table, target_changes
+from testbed.report.tables import failure_table, key_figures, service_table, split_latencies, target_changes
 from testbed.results import Results
 
 
@@ -88,3 +90,27 @@ def test_the_table_of_services_adds_up(results: Results) -> None:
         if row.label in ("Offered", "Ok", "Failed") or row.kind == "sub":
             api, conversation, everything = (int(cell.replace(",", "")) for cell in row.cells)
             assert api + conversation == everything
+
+
+def test_a_warm_up_is_in_no_row_of_the_failures(results: Results) -> None:
+    late = dataclasses.replace(results, environment=results.environment | {"warm_up_until_s": 70.0})
+    failed = results.records.query("scheduled_s >= 70 and status != 'ok'")
+    assert 0 < len(failed) < (results.records["status"] != "ok").sum()
+    rows = failure_table(gather_facts(dataclasses.replace(late, summary=None)))
+    assert sum(int(row.count) for row in rows) == len(failed)
+
+
+def test_the_tables_of_requests_and_latencies_are_all_rows(results: Results) -> None:
+    _, rows = service_table(gather_facts(results))
+    requests, latencies = split_latencies(rows)
+    assert requests + latencies == rows
+    assert requests[-1].label.startswith("Throughput")
+    assert latencies[0].label == "Time to first token (TTFT)"
+
+
+def test_the_tiles_name_the_windows_in_which_the_slo_was_lost_and_the_token_latency(results: Results) -> None:
+    tiles = {tile.label: tile for tile in key_figures(gather_facts(results))}
+    ok = results.records[results.records["status"] == "ok"]
+    tpot_ms = 1000 * ((ok["finished_s"] - ok["first_token_s"]) / (ok["output_tokens"] - 1)).mean()
+    assert float(tiles["Token latency (L)"].value) == pytest.approx(tpot_ms, rel=5e-3)
+    assert (tiles["SLO lost in"].unit, tiles["SLO lost in"].aside) == ("of 36", "windows of 5 s")

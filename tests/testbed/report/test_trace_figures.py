@@ -102,7 +102,7 @@ def test_conversations_are_drawn_where_sessions_are_known() -> None:
     assert charts["growth"].layers[0].y == pytest.approx([50, 150, 250])
     assert "+100 tokens" in charts["growth"].caption
     assert charts["turns"].layers[0].x.tolist() == [3.0]
-    assert "Half of the next turns of conversation come within 60 s" in charts["intervals"].caption
+    assert "Half of the next turns of conversation come within 1 min" in charts["intervals"].caption
     assert "50 ms in the middle of conversation" in charts["elapsed"].caption
 
 

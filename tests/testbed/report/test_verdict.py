@@ -14,7 +14,7 @@ from testbed.conclude import conclude_run
 from testbed.report.burst_table import burst_rows
 from testbed.report.facts import gather_facts
 from testbed.report.tables import key_figures
-from testbed.report.verdict import closest_stretch, list_warnings, write_verdict
+from testbed.report.verdict import closest_stretch, list_warnings, reason_of, write_verdict
 from testbed.results import Results
 
 
@@ -100,3 +100,15 @@ def test_the_closest_stretch_leaves_stragglers_out() -> None:
     stretch = closest_stretch(instants_s)
     assert (stretch.start_s, stretch.failures) == (50.0, 18)
     assert stretch.end_s < 53
+
+
+def test_only_a_run_with_a_fleet_says_who_turned_requests_away(results: Results) -> None:
+    facts = gather_facts(results)
+    server = dataclasses.replace(
+        facts,
+        results=dataclasses.replace(results, decisions=[], replicas=results.replicas.iloc[:0]),
+        summary=facts.summary | {"kind": "load"},
+    )
+    assert reason_of(Cause.QUEUE_FULL, facts) == "the router's queue was full"
+    assert reason_of(Cause.QUEUE_FULL, server) == "the server turned them away"
+    assert reason_of("unheard of", facts) == ""

@@ -13,7 +13,7 @@ from testbed.conclude import conclude_run
 from testbed.report.axes import START_MS
 from testbed.report.facts import gather_facts
 from testbed.report.page import build_timeline
-from testbed.report.window_panels import steps_with_gaps
+from testbed.report.panels import steps_with_gaps
 from testbed.results import Results
 from tests.testbed.report.reported_runs import traces
 
@@ -98,6 +98,14 @@ def test_a_run_that_meets_every_promise_says_that_nobody_missed_it(tmp_path: Pat
     results = conclude_run(write_run(tmp_path / "run", dataclasses.replace(story, records=early)))
     _, missing = build_timeline(gather_facts(results))
     assert "missed SLO (no request missed it)" in missing
+
+
+def test_nothing_is_answered_after_the_last_answer(results: Results) -> None:
+    drawn = drawn_windows(traces(results)["output tokens"])
+    last_s = results.records["finished_s"].max()
+    later = [rate for start_s, rate in drawn.items() if start_s > last_s]
+    assert later
+    assert max(later) == pytest.approx(0, abs=1e-6)
 
 
 def test_windows_are_as_long_as_the_experiment_says(tmp_path: Path, story: Any, write_run: Any) -> None:
