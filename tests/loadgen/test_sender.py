@@ -1,6 +1,8 @@
 """Requests leave at their instants, whatever became of those before."""
 
+import errno
 import json
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -9,10 +11,13 @@ from typing import Any
 
 import pytest
 
+from loadgen.errors import InputError
+from loadgen.line_file import LineFile
 from loadgen.plan import PlannedRequest
 from loadgen.records import read_partial_records
 from loadgen.schedule import OpenLoop
 from loadgen.sender import Sender, SenderProgress
+from loadgen.sent_log import read_sent_log
 from loadgen.target import Target
 
 
@@ -103,3 +108,50 @@ def test_a_record_file_that_exists_stops_the_sender_before_it_sends(server: Any,
         sender.run()
     sender.wait_ready()  # whoever waits for it does not wait for ever
     assert server.asks == []
+
+
+def full_from_record(count: int) -> Callable[[LineFile, bytes], None]:
+    """`LineFile.write_line` on a disk that has room for so many lines."""
+    write, lines = LineFile.write_line, 0
+
+    def write_line(file: LineFile, line: bytes) -> None:
+        nonlocal lines
+        lines += 1
+        if lines > count:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write(file, line)
+
+    return write_line
+
+
+def failed_sync(_file: LineFile) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize("fault", ["write_line", "sync"])
+def test_a_full_disk_ends_the_run_in_one_line_and_what_was_sent_is_known(
+    server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    monkeypatch.setattr(LineFile, fault, full_from_record(3) if fault == "write_line" else failed_sync)
+    sender, said = Sender(Target(server.url, "m"), tmp_path / "part.jsonl"), list[BaseException]()
+    sender.load(OpenLoop(plan_at(*(0.05 * i for i in range(400)))))
+
+    def send() -> None:
+        try:
+            sender.run()
+        except InputError as error:
+            said.append(error)
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    sender.wait_ready()
+    sender.start(time.time() + 0.1)
+    thread.join(timeout=15)  # of a plan of 20 s
+    assert [str(error) for error in said] == [
+        f"{tmp_path / 'part.jsonl'}: cannot be written (No space left on device), so that the run was ended; make room"
+    ]
+    if fault == "write_line":
+        assert len(read_partial_records(tmp_path / "part.jsonl")) == 3
+    noted = read_sent_log(tmp_path / "part.sent")["request_id"].to_pylist()
+    assert set(noted) >= {int(ask.headers["x-request-id"].split("-")[1]) for ask in server.asked()}
+    assert 0 < len(noted) < 100
