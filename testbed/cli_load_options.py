@@ -148,7 +148,8 @@ MetricsUrls = Annotated[
     list[str] | None,
     typer.Option(
         "--metrics-url",
-        help="Metrics page to read while it runs; repeatable. Default: the server's own /metrics.",
+        help="Metrics page to read while it runs; repeatable. Default: the server's own /metrics. A fleet of "
+        "burstscale's tells more, and none is read.",
         rich_help_panel=OUTPUT,
     ),
 ]
