@@ -70,6 +70,7 @@ class SendingNode:
         clock_offset_s: its clock less the driver's before the start, which was taken into account.
         clock_uncertainty_s: by which that may be wrong at most.
         clock_drift_s: how far its seconds of the run were ahead of the driver's in the end; None = it did not say.
+        cpu_s: by actor, the processor time of its process since the start, as last heard of.
     """
 
     address: str
@@ -79,6 +80,7 @@ class SendingNode:
     clock_offset_s: float
     clock_uncertainty_s: float
     clock_drift_s: float | None
+    cpu_s: tuple[float, ...]
 
 
 class Crew:
@@ -168,7 +170,7 @@ class Crew:
         return start_epoch_s
 
     def senders(self) -> tuple[SendingNode, ...]:
-        """Where the actors ran, and what is known of the clocks there."""
+        """Where the actors ran, what is known of the clocks there, and what sending took."""
         return tuple(
             SendingNode(
                 node.address,
@@ -178,6 +180,7 @@ class Crew:
                 (offset := self._offsets.get(node, _NO_OFFSET)).offset_s,
                 offset.uncertainty_s,
                 0.0 if node.is_driver else self._drifts_s.get(node),
+                tuple(self._progress[index].cpu_s for index, other in enumerate(self._nodes) if other == node),
             )
             for node, actors in Counter(self._nodes).items()
         )

@@ -35,6 +35,16 @@ class NullRun:
     ok: int
     client_cpu_s: float
 
+    @classmethod
+    def seen_by(
+        cls, server: "NullServerProcess", planned_s: Sequence[float], start_s: float, *, ok: int, client_cpu_s: float
+    ) -> Self:
+        """What a server that has ended saw of a plan that started at `start_s` of the monotonic clock."""
+        arrived_s = np.full(len(planned_s), np.nan)
+        for number, instant_s in server.arrivals:
+            arrived_s[number - FIRST_NUMBER] = instant_s - start_s
+        return cls(np.asarray(planned_s, np.float64), arrived_s, ok, client_cpu_s)
+
     @property
     def lag_s(self) -> NDArray[np.float64]:
         """f64[n]: how long after its instant each request arrived; infinite where it never did."""
@@ -92,15 +102,8 @@ def run_against_null_server(planned_s: Sequence[float], actors: int, client: str
         for process in clients:
             _write_line(process, repr(start_epoch_s))
         results: list[dict[str, Any]] = [json.loads(_read_line(process, "a client")) for process in clients]
-    arrived_s = np.full(len(planned_s), np.nan)
-    for number, instant_s in server.arrivals:
-        arrived_s[number - FIRST_NUMBER] = instant_s - start_monotonic_s
-    return NullRun(
-        np.asarray(planned_s, np.float64),
-        arrived_s,
-        sum(result["ok"] for result in results),
-        sum(result["cpu_s"] for result in results),
-    )
+    ok, cpu_s = (sum(result[name] for result in results) for name in ("ok", "cpu_s"))
+    return NullRun.seen_by(server, planned_s, start_monotonic_s, ok=ok, client_cpu_s=cpu_s)
 
 
 def _start_module(module: str) -> subprocess.Popen[str]:

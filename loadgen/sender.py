@@ -4,6 +4,7 @@ import asyncio
 import gc
 import resource
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
@@ -39,6 +40,7 @@ class SenderProgress:
         failed: requests that did not end ok, by cause.
         latest_ttft_s: of the latest requests that ended ok.
         latest_lateness_s: of the latest requests that were sent and have ended.
+        cpu_s: processor time that its process has used since the run's start was fixed.
     """
 
     sent: int = 0
@@ -47,6 +49,7 @@ class SenderProgress:
     failed: Mapping[str, int] = field(default_factory=dict)
     latest_ttft_s: tuple[float, ...] = ()
     latest_lateness_s: tuple[float, ...] = ()
+    cpu_s: float = 0.0
 
 
 class Sender:
@@ -66,6 +69,7 @@ class Sender:
         self._finished = 0
         self._ttft_s: deque[float] = deque(maxlen=_LATEST)
         self._lateness_s: deque[float] = deque(maxlen=_LATEST)
+        self._cpu_before_s = 0.0
         self._progress = SenderProgress()
         self._ready = threading.Event()
         self._disk_error: OSError | None = None
@@ -124,6 +128,7 @@ class Sender:
             await _warm_up(self._target)
             self._ready.set()
             clock = await self._started
+            self._cpu_before_s = time.process_time()
             self._publish()
             retrying = self._schedule if isinstance(self._schedule, Retrying) else None
 
@@ -216,6 +221,7 @@ class Sender:
             failed=dict(self._failed),
             latest_ttft_s=tuple(self._ttft_s),
             latest_lateness_s=tuple(self._lateness_s),
+            cpu_s=time.process_time() - self._cpu_before_s,
         )
         if again:
             self._loop.call_later(_PUBLISH_INTERVAL_S, self._publish)

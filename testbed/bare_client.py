@@ -13,7 +13,7 @@ from typing import Any
 
 import uvloop
 
-from loadgen.null_client import null_plan, processor_s
+from loadgen.null_client import null_plan
 
 
 class _Connection(asyncio.Protocol):
@@ -47,7 +47,7 @@ async def _send_all(job: dict[str, Any]) -> None:
         connections.append(connection)
         connection.transport.write(message)
 
-    before_s = processor_s()
+    before_s = time.process_time()
     print("ready", flush=True)
     start_epoch_s = float(await loop.run_in_executor(None, sys.stdin.readline))
     start_s = time.monotonic() + start_epoch_s - time.time()
@@ -62,7 +62,7 @@ async def _send_all(job: dict[str, Any]) -> None:
             opening.add(loop.create_task(send_on_new(message)))
     while sum(connection.answers for connection in connections) < len(messages):
         await asyncio.sleep(0.01)
-    print(json.dumps({"ok": len(messages), "cpu_s": processor_s() - before_s}), flush=True)
+    print(json.dumps({"ok": len(messages), "cpu_s": time.process_time() - before_s}), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""How punctual and how costly the load generator is here, beside the least that a client can do and other tools."""
+"""How punctual and how costly the load generator is here, beside the least that a client can do and other tools.
+
+Ours is the whole replay: Ray actors that plan, send, read and record. What it costs is what its actors' processes take.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -7,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from loadgen.null_run import OUR_CLIENT, run_against_null_server
+from loadgen.null_run import NullRun, run_against_null_server
 from testbed.bench_peers import installed_peers, run_peer
 from testbed.bench_target import Target, verdicts
+from testbed.null_replay import replay_to_null_server
 
 OURS, FLOOR = "burstscale", "bare socket"
 _FLOOR_CLIENT = "testbed.bare_client"
@@ -149,9 +153,9 @@ def bench_loadgen(
     for rate_per_s in sorted(rates_per_s):
         planned_s = _poisson(rate_per_s, duration_s)
         actors = 1 if rate_per_s <= _ONE_ACTOR_PER_S else 2
-        for client, module in ((FLOOR, _FLOOR_CLIENT), (OURS, OUR_CLIENT)):
+        for client in (FLOOR, OURS):
             on_stage(f"{rate_per_s:g} requests/s by {client}")
-            run = run_against_null_server(planned_s.tolist(), actors, module)
+            run = _run(client, planned_s.tolist(), actors)
             cpu_ms = 1e3 * run.client_cpu_s / len(planned_s)
             rows.append(_figures(client, rate_per_s, actors, planned_s, run.arrived_s, cpu_ms, run.ok))
         for peer in peers:
@@ -166,6 +170,12 @@ def bench_loadgen(
             peer_ms = 1e3 * (peer_run.cpu_s - first_cpu_s) / more if more > 0 else None
             rows.append(_figures(peer, rate_per_s, 1, planned_s, peer_run.arrived_s, peer_ms, None))
     return LoadgenBenchmark(tuple(rows))
+
+
+def _run(client: str, planned_s: list[float], actors: int) -> NullRun:
+    if client == OURS:
+        return replay_to_null_server(planned_s, actors)
+    return run_against_null_server(planned_s, actors, _FLOOR_CLIENT)
 
 
 def _poisson(rate_per_s: float, duration_s: float) -> NDArray[np.float64]:

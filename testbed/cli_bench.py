@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from testbed.bench_target import Target, verdicts
 from testbed.progress import TerminalProgress
@@ -131,9 +131,12 @@ def loadgen_command(
     if as_json:
         print(json.dumps(benchmark.as_json(), indent=2))
         return
-    columns = ("client", "planned/s", "achieved/s", "lag p50 ms", "lag p99 ms", "CV plan", "CV seen", "CPU ms/request")
+    columns = ("planned/s", "seen/s", "lag p50 ms", "p99 ms", "CV planned", "CV seen", "CPU ms")
     table = Table(
-        *columns, title="20 chunks a request, first token after 50 ms, then every 10 ms", title_justify="left"
+        Column("client", no_wrap=True),
+        *(Column(name, justify="right") for name in columns),
+        title="20 chunks a request, first token after 50 ms, then every 10 ms; lag as the server saw it; CPU a request",
+        title_justify="left",
     )
     for row in benchmark.figures:
         rates, lags = (row.planned_per_s, row.achieved_per_s), (row.lag_p50_ms, row.lag_p99_ms)

@@ -64,4 +64,5 @@ class _WithoutNotices(io.TextIOBase):
         self._stream.flush()
 
     def isatty(self) -> bool:
-        return self._stream.isatty()
+        # Ray asks again when the process ends: the stream may be closed by then.
+        return not self._stream.closed and self._stream.isatty()

@@ -52,6 +52,7 @@ def test_a_request_that_never_arrived_misses_the_target() -> None:
     assert "lag p99 at 500/s" in benchmark(lag_p99_ms=None).conclusion()
 
 
+@pytest.mark.ray
 def test_all_requests_of_a_short_plan_arrive_and_each_costs_more_than_at_the_floor() -> None:
     stages: list[str] = []
     found = bench_loadgen([40.0, 20.0], 1.0, stages.append, with_peers=False)
@@ -73,7 +74,8 @@ def test_what_a_peer_takes_to_start_is_not_counted_as_the_cost_of_a_request(
     planned_s = np.arange(1, 201) / 100
     runs = [PeerRun(planned_s + 0.002, 10.0), PeerRun(planned_s, 10.4)]
     monkeypatch.setattr("testbed.bench_loadgen.installed_peers", lambda: ["vllm"])
-    monkeypatch.setattr("testbed.bench_loadgen.run_against_null_server", lambda plan, *_: answered(plan))
+    for run in ("run_against_null_server", "replay_to_null_server"):
+        monkeypatch.setattr(f"testbed.bench_loadgen.{run}", lambda plan, *_: answered(plan))
     monkeypatch.setattr("testbed.bench_loadgen.run_peer", lambda _peer, plan: replace_size(runs.pop(0), len(plan)))
     found = bench_loadgen([10.0, 20.0], 1.0, lambda _: None)
     slow, fast = found.of("vllm", 10.0), found.of("vllm", 20.0)

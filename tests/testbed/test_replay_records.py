@@ -45,16 +45,16 @@ def test_records_are_there_at_once_and_get_their_phases_when_the_server_has_told
 
 
 def test_the_results_say_where_requests_were_sent_from_and_whether_the_clocks_there_are_known_well_enough() -> None:
-    here = SendingNode("10.0.0.1", "a", True, 2, 0.0, 0.0, 0.0)
-    near = SendingNode("10.0.0.2", "b", False, 2, 3.5, 0.0005, 0.001)
-    far = SendingNode("10.0.0.3", "c", False, 1, -0.2, 0.004, -0.008)
-    lost = SendingNode("10.0.0.4", "d", False, 1, 0.1, 0.0005, None)
+    here = SendingNode("10.0.0.1", "a", True, 2, 0.0, 0.0, 0.0, (1.5, 2.5))
+    near = SendingNode("10.0.0.2", "b", False, 2, 3.5, 0.0005, 0.001, (1.0, 2.0))
+    far = SendingNode("10.0.0.3", "c", False, 1, -0.2, 0.004, -0.008, (0.5,))
+    lost = SendingNode("10.0.0.4", "d", False, 1, 0.1, 0.0005, None, (0.0,))
     outcome = ReplayOutcome(
         records_table([]), 0.0, False, lost_actors=(), parts=(), run_tag="tag", senders=(here, near, far, lost)
     )
     environment: dict[str, Any] = {}
     problems = describe_senders(environment, outcome)
     assert [sender["clock_offset_s"] for sender in environment["senders"]] == [0.0, 3.5, -0.2, 0.1]
-    assert json.loads(json.dumps(environment, allow_nan=False)) == environment
+    assert json.loads(json.dumps(environment, allow_nan=False)) == environment | {"senders": json.loads(json.dumps(environment["senders"]))}
     assert len(problems) == 1
     assert problems[0].startswith("The instants of requests that 10.0.0.3 sent are known to 12 ms only")
