@@ -131,7 +131,7 @@ def loadgen_command(
     if as_json:
         print(json.dumps(benchmark.as_json(), indent=2))
         return
-    columns = ("planned/s", "seen/s", "lag p50 ms", "p99 ms", "CV planned", "CV seen", "CPU ms")
+    columns = ("plan/s", "seen/s", "lag p50 ms", "p99 ms", "CV plan", "CV seen", "CPU ms")
     table = Table(
         Column("client", no_wrap=True),
         *(Column(name, justify="right") for name in columns),
