@@ -12,6 +12,7 @@ from loadgen.windows import default_window_s, summarise_windows, windowed_metric
 from serve_app.start_settings import planned_start_s
 from testbed.burst_response import summarise_bursts
 from testbed.cache_metrics import summarise_prefix_cache
+from testbed.client_cost import client_cost
 from testbed.fleet_metrics import summarise_fleet
 from testbed.results import Results
 from testbed.warm_up import measured_records, warm_up_until_s
@@ -34,6 +35,8 @@ def summarise(results: Results, *, cut_short: str | None = None, problems: Seque
         "requests": summarise_records(measured, slos, trace_s - warm_up_s).as_json(),
         "failed_requests": failed_requests(measured),
     }
+    cost = client_cost(results.environment, results.records, duration_s)
+    summary["client"] = None if cost is None else cost.as_json()
     if not results.replicas.empty:
         fleet = results.config["serve"]["fleet"]
         summary["fleet"] = summarise_fleet(
