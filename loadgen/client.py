@@ -72,6 +72,8 @@ class Exchange:
 
     Attributes:
         sent_s: when it was written, or, where no connection was idle, when one began to be opened for it.
+        known_s: when its end was known here: past the deadline, the server is still given a moment to say why. 0 until
+            then.
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class Exchange:
     ) -> None:
         self.request = request
         self.sent_s = clock.now_s()
+        self.known_s = 0.0
         self._clock = clock
         self._on_end: Callable[[Exchange], None] | None = on_end
         self._keeps_chunk_offsets = keeps_chunk_offsets
@@ -191,7 +194,8 @@ class Exchange:
         if self._finish is not None:
             return
         self._finish = finish
-        self._ended_s = self._closing_s if finish is Finish.DEADLINE else self._clock.now_s()
+        self.known_s = self._clock.now_s()
+        self._ended_s = self._closing_s if finish is Finish.DEADLINE else self.known_s
         if self._timer is not None:
             self._timer.cancel()
         if self._call is not None and finish in (Finish.DEADLINE, Finish.GIVEN_UP, Finish.CANCELLED):

@@ -99,6 +99,7 @@ def think_times_s(trace: Trace, speed: float) -> NDArray[np.float64]:
 class WaitingTurns:
     """Sessions: a turn is due once the one before has ended, however it ended, and its think time has passed.
 
+    After a deadline that is when the server has been heard out as well: what waits for that is not the client's lag.
     Where the think time is not known, a turn is due as long after the one before was due as the plan has it, but not
     before that has ended. First turns are due as planned.
     """
@@ -143,8 +144,8 @@ class WaitingTurns:
         ended_s, think_s = exchange.record().finished_s, self._think_s[following]
         gap_s = self._plan[following].scheduled_s - self._plan[place].scheduled_s
         is_known = not math.isnan(think_s)
-        due_s = ended_s + think_s if is_known else max(exchange.request.scheduled_s + gap_s, ended_s)
-        heapq.heappush(self._due, (due_s, following))
+        due_s = ended_s + think_s if is_known else exchange.request.scheduled_s + gap_s
+        heapq.heappush(self._due, (max(due_s, exchange.known_s), following))
 
     def unsent(self) -> Iterator[PlannedRequest]:
         """The turns that are due later, and those that wait."""
@@ -178,7 +179,7 @@ class ClosedLoop:
 
     def ended(self, exchange: Exchange) -> None:
         """Its user thinks, and is free."""
-        heapq.heappush(self._free_s, exchange.record().finished_s + self._think_s)
+        heapq.heappush(self._free_s, max(exchange.record().finished_s + self._think_s, exchange.known_s))
 
     def unsent(self) -> Iterator[PlannedRequest]:
         """None: what no user came to was not offered."""

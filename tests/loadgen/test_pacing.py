@@ -54,12 +54,17 @@ def test_a_turn_of_unknown_think_time_keeps_its_distance_but_never_overtakes_the
     assert records[1].scheduled_s == second_due_s
 
 
-def test_a_turn_comes_also_after_one_that_failed_and_its_deadline_counts_from_when_it_became_due() -> None:
-    schedule = WaitingTurns([request_at(0, 0.0, 2.0), request_at(1, 1.0, 2.0)], [1, 1], [UNKNOWN, 0.5])
+@pytest.mark.parametrize(("think_s", "due_s"), [(0.5, 3.0), (1.5, 3.5)])
+def test_a_turn_comes_also_after_one_that_failed_once_its_server_was_heard_out_and_is_sent_when_it_is_due(
+    think_s: float, due_s: float
+) -> None:
+    """The first one's deadline is at 2 s; the server has another second to say why."""
+    schedule = WaitingTurns([request_at(0, 0.0, 2.0), request_at(1, 1.0, 2.0)], [1, 1], [UNKNOWN, think_s])
     records = by_id(play(schedule, lambda number: answer_after([60.0, 1.5][number])))
     assert records[0].status == "timed_out"
     assert records[1].status == "ok"
-    assert records[1].scheduled_s == records[0].finished_s + 0.5
+    assert records[0].finished_s == 2.0
+    assert records[1].scheduled_s == records[1].sent_s == due_s
 
 
 def test_a_run_that_is_ended_has_a_record_for_each_turn_also_for_those_that_wait() -> None:
@@ -87,6 +92,16 @@ def test_users_send_one_request_each_until_the_time_is_over() -> None:
     assert sorted(record.request_id for record in records) == list(range(8))
     events = [(record.scheduled_s, 1) for record in records] + [(record.finished_s, -1) for record in records]
     assert max(np.cumsum([change for _, change in sorted(events)])) == 3
+
+
+def test_a_user_without_think_time_is_not_late_after_a_request_that_got_no_word() -> None:
+    schedule = ClosedLoop([request_at(number, 0.0, 2.0) for number in range(3)], 1, think_s=0.0, duration_s=1e9)
+    records = by_id(play(schedule, lambda number: answer_after([60.0, 60.0, 1.0][number])))
+    assert [(record.scheduled_s, record.sent_s, record.finished_s) for _, record in sorted(records.items())] == [
+        (0.0, 0.0, 2.0),
+        (3.0, 3.0, 5.0),
+        (6.0, 6.0, 7.0),
+    ]
 
 
 def test_a_plan_that_ends_before_the_time_ends_the_run() -> None:
