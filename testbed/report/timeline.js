@@ -105,7 +105,7 @@
         Plotly.restyle(plot, { visible: !isShown }, [Number(entry.dataset.trace)]);
       });
     }
-    window.addEventListener("beforeprint", () => Plotly.relayout(plot, { width: 1100 }));
+    window.addEventListener("beforeprint", () => Plotly.relayout(plot, { width: 1150 }));
     window.addEventListener("afterprint", () => Plotly.relayout(plot, { width: null, autosize: true }));
     frame.dataset.drawn = "yes";
   });

@@ -89,3 +89,11 @@ def test_a_shipped_workload_is_named_in_the_file_or_in_place_of_its_trace(tmp_pa
     assert traces[0].arrival_s.tolist() == traces[1].arrival_s.tolist()
     with pytest.raises(InputError, match=r"no\.csv"):
         load_workload(load_experiment(path, Overrides()))
+
+
+def test_windows_of_less_than_a_second_are_refused(tmp_path: Path) -> None:
+    path = experiment(tmp_path, None)
+    values = yaml.safe_load(path.read_text())
+    path.write_text(yaml.safe_dump(values | {"window_s": 0.5}))
+    with pytest.raises(InputError, match="window_s"):
+        load_experiment(path, Overrides())

@@ -13,6 +13,7 @@ from loadgen.metrics import summarise_records
 from testbed.config import Overrides
 from testbed.models_config import load_models_experiment, load_models_traffic
 from testbed.models_results import of_model
+from testbed.report.burst_table import burst_rows, burst_sentences
 from testbed.report.facts import gather_facts
 from testbed.report.model_panels import describe_budget, model_table
 from testbed.report.tables import service_table, target_changes
@@ -169,3 +170,22 @@ def test_a_run_that_was_cut_short_is_summed_up_from_what_there_is(folder: Path, 
             (copy / file.name).write_bytes(file.read_bytes())
     cut = gather_facts(read_results(copy)).summary
     assert json.loads(json.dumps(cut)) == json.loads((folder / SUMMARY).read_text())
+
+
+def test_windows_are_told_of_each_model_and_of_all(results: Results) -> None:
+    assert results.summary is not None
+    requests, windows = results.summary["requests"]["total"], results.summary["windows"]
+    parts = [results.summary["models"][name]["windows"] for name in NAMES]
+    assert {part["window_s"] for part in (windows, *parts)} == {5.0}
+    for kind in ("late_first_tokens", "slow_tokens"):
+        assert sum(part[kind] for part in parts) == windows[kind]
+    too_slow = windows["late_first_tokens"] + windows["slow_tokens"]
+    assert requests["ok"] - too_slow == pytest.approx(requests["attainment_fraction"] * requests["offered"])
+    assert 0 < windows["slo_lost"] < windows["windows"]
+
+
+def test_the_bursts_of_each_model_are_told_apart(results: Results) -> None:
+    facts = gather_facts(results)
+    assert [sentence.split(":")[0] for sentence in burst_sentences(facts)] == list(NAMES)
+    assert {row.model for row in burst_rows(facts)} <= set(NAMES)
+    assert len(burst_rows(facts)) == len(facts.bursts) > 0
