@@ -38,8 +38,3 @@ def measure_clock_offset(ask: Callable[[], float], clock_s: Callable[[], float] 
         trips.append((after_s - before_s, theirs_s - (before_s + after_s) / 2))
     shortest_s, offset_s = min(trips)
     return ClockOffset(offset_s, shortest_s / 2)
-
-
-def clock_offset_s(ask: Callable[[], float], clock_s: Callable[[], float] = time.time) -> float:
-    """The offset alone; see `measure_clock_offset`."""
-    return measure_clock_offset(ask, clock_s).offset_s

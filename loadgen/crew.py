@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import ray
 from numpy.typing import NDArray
-from ray.exceptions import RayActorError, RayError, RayTaskError
+from ray.exceptions import RayActorError, RayError, RayTaskError, TaskUnschedulableError
 
 from loadgen.client_config import ClientConfig
 from loadgen.clock_offset import ClockOffset, measure_clock_offset
@@ -224,9 +224,11 @@ class Crew:
             try:
                 fetch_folder(partial(_do_on, node), name, self._parts[0].parent)
             except (RayError, OSError) as error:
+                is_gone = isinstance(error, TaskUnschedulableError)
                 self.lost.append(
-                    f"node {node.address}: not all that its actors wrote could be fetched; it is lost, or lies in "
-                    f"{name} in the folder for temporary files there: {_first_line(error)}"
+                    f"node {node.address}: not all that its actors wrote could be fetched "
+                    f"({'the cluster has no such node now' if is_gone else _first_line(error)}); if the machine is up, "
+                    f"it lies in {name} in the folder for temporary files there"
                 )
                 self.unread += [index for index, other in enumerate(self._nodes) if other == node]
 

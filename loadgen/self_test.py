@@ -12,7 +12,7 @@ from loadgen.nodes import choose_nodes, do_on_each
 from loadgen.null_run import run_against_null_server
 
 LAG_LIMIT_S = 0.010
-_LOWEST_PER_S = 100.0
+LOWEST_PER_S = 100.0
 _HIGHEST_PER_S = 3000.0
 _FACTOR = 1.5
 # Answers take 0.24 s: in the second half of a step as many are on their way as the rate asks for.
@@ -67,14 +67,14 @@ class HonestRate:
         return f"the plan's peak is {peak_per_s:.0f} requests/s, and {self.sentence()}: {advice}"
 
 
-def measure_honest_rate(actors: int, needed_per_s: float) -> HonestRate:
+def measure_honest_rate(actors: int, needed_per_s: float, lowest_per_s: float = LOWEST_PER_S) -> HonestRate:
     """Send ever faster to a null server until twice the rate that is needed; takes a second or a few.
 
     Rates grow by half from step to step; within a step arrivals are as random as in a Poisson process.
     """
-    highest_per_s = min(_HIGHEST_PER_S, max(2 * needed_per_s, 4 * _LOWEST_PER_S))
-    steps = int(np.ceil(np.log(highest_per_s / _LOWEST_PER_S) / np.log(_FACTOR))) + 1
-    rates_per_s = [float(round(_LOWEST_PER_S * _FACTOR**step)) for step in range(steps)]
+    highest_per_s = min(_HIGHEST_PER_S, max(2 * needed_per_s, 4 * lowest_per_s))
+    steps = int(np.ceil(np.log(highest_per_s / lowest_per_s) / np.log(_FACTOR))) + 1
+    rates_per_s = [float(round(lowest_per_s * _FACTOR**step)) for step in range(steps)]
     planned_s = _ramp(rates_per_s)
     lag_s = run_against_null_server(planned_s.tolist(), actors).lag_s
     return judge_ramp(rates_per_s, planned_s, lag_s, actors)
@@ -89,7 +89,10 @@ def measure_spread_rate(actors: int, needed_per_s: float) -> HonestRate:
         InputError: a machine cannot.
     """
     actors_there = Counter(choose_nodes(actors, spreads=True))
-    jobs = {node: (count, needed_per_s * count / actors) for node, count in actors_there.items()}
+    jobs = {
+        node: (count, needed_per_s * count / actors, LOWEST_PER_S * count / actors)
+        for node, count in actors_there.items()
+    }
     return rate_of_machines(do_on_each(measure_honest_rate, jobs))
 
 

@@ -48,6 +48,7 @@ def load_command(
     duration_s: options.DurationSeconds = None,
     ramp: options.RampText = None,
     actors: options.Actors = 1,
+    spread: options.Spread = False,
     timeout_s: options.TimeoutSeconds = None,
     max_attempts: options.MaxAttempts = None,
     backoff_s: options.BackoffSeconds = None,
@@ -100,6 +101,7 @@ def load_command(
     selection = with_options(Selection(), selected)
     sending = {
         "actors": actors,
+        "spread": spread,
         "sessions": sessions,
         "users": users,
         "think_s": think_s,

@@ -45,6 +45,12 @@ RampText = Annotated[
     ),
 ]
 Actors = Annotated[int, typer.Option(min=1, help="Ray actors that share the trace.", rich_help_panel=SENDING)]
+Spread = Annotated[
+    bool,
+    typer.Option(
+        "--spread", help="Deal them out to the machines of the Ray cluster, in turn.", rich_help_panel=SENDING
+    ),
+]
 
 TimeoutSeconds = Annotated[
     float | None,

@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,16 @@ from rich.table import Table
 
 from loadgen.errors import InputError
 from testbed.load import (
+    ClientCheck,
     LoadSettings,
     at_rate,
-    check_client,
+    checked_client,
     describe_config,
     make_ready,
     read_traffic,
     send_load,
 )
 from testbed.progress import TerminalProgress
-from testbed.ray_cluster import ray_cluster
 from testbed.results import create_results_folder, write_config
 from testbed.run_lock import run_lock
 
@@ -163,9 +164,8 @@ def find_knee(traffic: Path, settings: LoadSettings, search: KneeSearch, out: Pa
     read_traffic(traffic, at_rate(settings, search.first_per_s, search.step_s))
     ready = make_ready(settings, progress)
     folder = create_results_folder(out)
-    client = check_client(settings, search.first_per_s, progress)
 
-    def measure(rate_per_s: float) -> KneeStep:
+    def measure(client: ClientCheck, rate_per_s: float) -> KneeStep:
         step_settings = at_rate(settings, rate_per_s, search.step_s)
         number = len(list(folder.glob("step-*"))) + 1
         name = f"step-{number:02d}"
@@ -182,9 +182,8 @@ def find_knee(traffic: Path, settings: LoadSettings, search: KneeSearch, out: Pa
         progress.say(describe_step(step))
         return step
 
-    progress.stage("starting Ray")
-    with ray_cluster(needed_cpus=1):
-        knee = search_knee(search, measure)
+    with checked_client(settings, search.first_per_s, progress) as client:
+        knee = search_knee(search, partial(measure, client))
     (folder / KNEE).write_text(json.dumps(knee.as_json(), indent=2, allow_nan=False) + "\n", encoding="utf-8")
     return knee
 

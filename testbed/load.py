@@ -1,5 +1,7 @@
 """Replay a trace against a server that somebody else runs; where that is a fleet of ours, the results tell of it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from loadgen.prompts.source import PromptSettings, open_prompts
 from loadgen.ramp import Ramp, with_ramp
 from loadgen.replay import ReplayOutcome
 from loadgen.selection import Selection, select
-from loadgen.self_test import measure_honest_rate, peak_per_s
+from loadgen.self_test import measure_honest_rate, measure_spread_rate, peak_per_s
 from loadgen.shipped_workloads import find_workload, is_workload
 from loadgen.target import Target, probe
 from loadgen.trace import SERVICE_LABELS, Trace
@@ -94,9 +96,7 @@ def load_server(traffic: Path, settings: LoadSettings, out: Path, progress: Term
     write_config(folder, describe_config(traffic, settings, ready.fleet))
     # How fast users send is up to the server.
     most_per_s = peak_per_s(trace.arrival_s) if settings.replay.users is None else 0.0
-    client = check_client(settings, most_per_s, progress)
-    progress.stage("starting Ray")
-    with run_lock(folder), ray_cluster(needed_cpus=1):
+    with run_lock(folder), checked_client(settings, most_per_s, progress) as client:
         send_load(trace, ready, settings, folder, client, progress)
     return folder
 
@@ -122,12 +122,22 @@ def make_ready(settings: LoadSettings, progress: TerminalProgress) -> Ready:
     return Ready(target, fleet, metrics_urls, open_prompts(settings.prompts, progress.update), notes)
 
 
-def check_client(settings: LoadSettings, most_per_s: float, progress: TerminalProgress) -> ClientCheck:
+@contextmanager
+def checked_client(settings: LoadSettings, most_per_s: float, progress: TerminalProgress) -> Iterator[ClientCheck]:
+    """A Ray to send from, and what the self-test said of this client: before Ray takes processor time, if it can."""
+    client = None if settings.replay.spread else _check_client(settings, most_per_s, progress)
+    progress.stage("starting Ray")
+    with ray_cluster(needed_cpus=1):
+        yield client or _check_client(settings, most_per_s, progress)
+
+
+def _check_client(settings: LoadSettings, most_per_s: float, progress: TerminalProgress) -> ClientCheck:
     """Measure what this client can send in time, and hold the most that the plan asks for against it."""
     if not settings.self_test:
         return ClientCheck({}, ())
     progress.stage("measuring this client against a null server")
-    honest = measure_honest_rate(settings.replay.actors, needed_per_s=most_per_s)
+    measure = measure_spread_rate if settings.replay.spread else measure_honest_rate
+    honest = measure(settings.replay.actors, needed_per_s=most_per_s)
     warning = honest.warning(most_per_s)
     progress.say(warning or honest.sentence())
     return ClientCheck({"client": {**honest.as_json(), "plan_peak_per_s": most_per_s}}, (warning,) if warning else ())

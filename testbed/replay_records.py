@@ -1,7 +1,7 @@
 """What a replay leaves in the results folder: its plan before it, parts while it runs, records.parquet after it."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from loadgen.crew import SendingNode
 from loadgen.failure_phase import ServerWord, with_phases
 from loadgen.records import write_records
 from loadgen.replay import ReplayOutcome
@@ -68,6 +69,18 @@ def correct_length(environment: dict[str, Any], outcome: ReplayOutcome, settings
         f"The plan's {planned:,} requests were over before the closed loop's time was: the load fell at its end. "
         "Take more of the trace, or a shorter duration_s."
     ]
+
+
+def senders_sentence(senders: Sequence[SendingNode]) -> str:
+    """From where requests were sent, for a person."""
+    return "sent from " + ", ".join(map(_sender_in_words, senders))
+
+
+def _sender_in_words(node: SendingNode) -> str:
+    actors = "1 actor" if node.actors == 1 else f"{node.actors} actors"
+    offset_ms, known_ms = 1000 * node.clock_offset_s, 1000 * node.clock_uncertainty_s
+    clock = "" if node.is_driver else f", its clock {offset_ms:+.2f} ms from this one, known to {known_ms:.2f} ms"
+    return f"{node.address} ({actors}{clock})"
 
 
 def describe_senders(environment: dict[str, Any], outcome: ReplayOutcome) -> list[str]:

@@ -25,6 +25,7 @@ class ReplaySettings(StrictModel):
 
     Attributes:
         actors: Ray actors that share the trace, each with an equal part.
+        spread: they are dealt out to the machines of the Ray cluster in turn; else all run on this one.
         sessions: a turn of a session waits for the end of the one before, and its think time. Else, and without
             `users`, each request is sent at its arrival (open loop).
         users: a closed loop of so many, who each send the next request when their last has ended.
@@ -39,6 +40,7 @@ class ReplaySettings(StrictModel):
     """
 
     actors: PositiveInt = 1
+    spread: bool = False
     sessions: bool = False
     users: PositiveInt | None = None
     think_s: NonNegative = 0.0

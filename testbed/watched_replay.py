@@ -17,7 +17,15 @@ from loadgen.replay import ReplayOutcome, replay
 from loadgen.target import Target
 from loadgen.trace import Trace
 from testbed.progress import TerminalProgress, replay_figures
-from testbed.replay_records import correct_length, make_parts_folder, store_phases, store_plan, store_replay
+from testbed.replay_records import (
+    correct_length,
+    describe_senders,
+    make_parts_folder,
+    senders_sentence,
+    store_phases,
+    store_plan,
+    store_replay,
+)
 from testbed.replay_settings import ReplaySettings
 from testbed.results import read_results, write_environment
 from testbed.warm_up import find_warm_up_end
@@ -91,7 +99,9 @@ def replay_watched(
     with watcher:
         outcome = _send(sending, folder, environment, watcher, progress)
         store_replay(folder, outcome)
-        problems = correct_length(environment, outcome, settings)
+        problems = [*correct_length(environment, outcome, settings), *describe_senders(environment, outcome)]
+        if settings.spread:
+            progress.say(senders_sentence(outcome.senders))
         stay(outcome)
     store_phases(folder, outcome, sending.deadlines_s, watcher.server_word(outcome.run_tag))
     problems += watcher.problems()
@@ -137,4 +147,5 @@ def _send(
         keeps_chunk_offsets=sending.keeps_chunk_offsets,
         pacing=settings.pacing(sending.speed, trace.duration_s),
         client=sending.client,
+        spreads=settings.spread,
     )

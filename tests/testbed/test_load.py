@@ -131,6 +131,23 @@ def test_users_send_for_a_while_and_only_what_they_came_to_counts(server: MockSe
 
 
 @pytest.mark.ray
+def test_on_a_cluster_of_one_machine_spreading_sends_all_from_there_and_says_so(
+    server: MockServer, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    sending = ("--actors", "2", "--spread")
+    code, stdout, stderr = load(conversations(tmp_path), "--url", server.url, "--model", "m", *sending, "-o", out)
+    assert (code, stderr) == (0, "")
+    results = read_results(out)
+    assert results.records["status"].tolist() == ["ok"] * 10
+    (sender,) = results.environment["senders"]
+    assert (sender["actors"], sender["is_driver"], sender["clock_offset_s"]) == (2, True, 0.0)
+    assert (results.environment["client"]["actors"], results.environment["client"]["machines"]) == (2, 1)
+    assert f"sent from {sender['address']} (2 actors)" in stdout
+    assert yaml.safe_load((out / "config.yaml").read_text())["replay"]["spread"] is True
+
+
+@pytest.mark.ray
 def test_the_knee_of_a_server_that_is_slow_beyond_a_rate_is_found_and_written_down(
     server: MockServer, tmp_path: Path
 ) -> None:
