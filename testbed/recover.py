@@ -58,7 +58,7 @@ def _recover_records(folder: Path, environment: dict[str, Any], config: dict[str
     Gives how the run ended, and what is wrong with its measurement.
     """
     parts, settings = folder / RECORD_PARTS, parse(ReplaySettings, config.get("replay") or {}, str(folder / CONFIG))
-    cut_short, problems = "killed after its last request had ended, and recovered from what was on the disk", []
+    cut_short, problems = "it ended after its last request had, and was recovered from what was on the disk", []
     if not (folder / RECORDS).is_file():
         facts, ended_s, gathered = recover(parts, load_trace(folder / PLAN))
         outcome = ReplayOutcome(
@@ -72,8 +72,8 @@ def _recover_records(folder: Path, environment: dict[str, Any], config: dict[str
         )
         correct_length(environment, outcome, settings)
         cut_short = (
-            f"killed at {ended_s:.1f} s of {environment['trace']['duration_s']:,.1f} s, and recovered from what was on "
-            "the disk"
+            f"it ended at {ended_s:.1f} s of {environment['trace']['duration_s']:,.1f} s, and was recovered from what "
+            "was on the disk"
         )
         store_replay(folder, outcome)
     shutil.rmtree(parts, ignore_errors=True)

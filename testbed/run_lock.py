@@ -35,8 +35,8 @@ def run_lock(folder: Path) -> Iterator[None]:
             if error.errno not in _NO_ROOM:
                 raise
             raise InputError(
-                f"{folder}: cannot be written to ({error.strerror}); make room, then `burstscale recover {folder}` "
-                "completes the run"
+                f"{folder}: cannot be written to ({os.strerror(error.errno)}); make room, then "
+                f"`burstscale recover {folder}` completes the run"
             ) from error
         finally:
             path.unlink(missing_ok=True)

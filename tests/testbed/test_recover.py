@@ -68,7 +68,7 @@ def test_the_summary_the_report_and_the_terminal_open_with_how_the_run_ended(tmp
     os.utime(folder / RECORD_PARTS / REPLAY_FACTS, (0.0, START_EPOCH_S + 6.5))
     done = burstscale("recover", folder)
     assert (done.returncode, done.stderr) == (0, "")
-    said = "killed at 6.5 s of 10.0 s, and recovered from what was on the disk"
+    said = "it ended at 6.5 s of 10.0 s, and was recovered from what was on the disk"
     assert said in " ".join(done.stdout.splitlines()[:5])
     assert said in "".join((folder / SUMMARY).read_text().splitlines()[:4])
     page = (folder / REPORT).read_text()
@@ -134,14 +134,14 @@ def test_a_run_that_was_killed_once_its_records_were_there_keeps_them(tmp_path: 
     results = recover_run(folder)
     assert (folder / RECORDS).read_bytes() == before
     assert results.summary is not None
-    assert "killed after its last request had ended" in results.summary["cut_short"]
+    assert "it ended after its last request had" in results.summary["cut_short"]
 
 
 def test_a_run_that_was_killed_before_its_start_sent_nothing(tmp_path: Path) -> None:
     results = recover_run(leave_run(tmp_path / "run", Done(), facts=replace(FACTS, start_epoch_s=None)))
     assert set(rows_of(results)[1:]) == {("cancelled", "run_ended", False)}
     assert results.summary is not None
-    assert "killed at 0.0 s" in results.summary["cut_short"]
+    assert "it ended at 0.0 s" in results.summary["cut_short"]
 
 
 def test_records_that_lie_on_other_machines_are_asked_for(tmp_path: Path) -> None:
