@@ -69,11 +69,11 @@ class SchedulingFigures:
 def two_services(requests_per_s: float, seed: int) -> Trace:
     """An hour of conversation and API requests, Gamma gaps of CV 2, lengths like the Azure conversation trace's."""
 
-    def stream(service: str, share: float) -> dict[str, object]:
+    def stream(service: str, fraction: float) -> dict[str, object]:
         return {
             "service": service,
             "model": "llama",
-            "arrivals": {"process": "gamma", "rate_per_s": share * requests_per_s, "alpha": 0.25},
+            "arrivals": {"process": "gamma", "rate_per_s": fraction * requests_per_s, "alpha": 0.25},
             "prompt_tokens": {"distribution": "lognormal", "median": 900, "sigma": 0.7, "max": 3500},
             "output_tokens": {"distribution": "lognormal", "median": 150, "sigma": 0.8, "max": 500},
         }

@@ -80,14 +80,14 @@ def _at_lag(autocorrelation: NDArray[np.float64] | None, lag: int) -> float | No
     return float(autocorrelation[lag])
 
 
-def _profile(counts: NDArray[np.float64], period: int) -> NDArray[np.float64]:
-    """The mean count at each place of the period, f64[period]; NaN where there is none."""
-    padded = np.append(counts, np.full(-len(counts) % period, np.nan)).reshape(-1, period)
+def _profile(counts: NDArray[np.float64], period_hours: int) -> NDArray[np.float64]:
+    """The mean count at each place of the period, f64[period_hours]; NaN where there is none."""
+    padded = np.append(counts, np.full(-len(counts) % period_hours, np.nan)).reshape(-1, period_hours)
     covered = np.count_nonzero(~np.isnan(padded), axis=0)
     return np.where(covered > 0, np.nansum(padded, axis=0) / np.maximum(covered, 1), np.nan)
 
 
-def _explained_fraction(counts: NDArray[np.float64], period: int) -> float | None:
+def _explained_fraction(counts: NDArray[np.float64], period_hours: int) -> float | None:
     """The share of the variance that the profile explains; None where the counts do not vary.
 
     Source: epsilon squared of the one-way analysis of variance: 1 - (variance within the places) / (variance), both
@@ -96,6 +96,6 @@ def _explained_fraction(counts: NDArray[np.float64], period: int) -> float | Non
     variance = float(counts.var(ddof=1))
     if variance == 0:
         return None
-    residuals = counts - _profile(counts, period)[np.arange(len(counts)) % period]
-    within = float(residuals @ residuals) / (len(counts) - period)
+    residuals = counts - _profile(counts, period_hours)[np.arange(len(counts)) % period_hours]
+    within = float(residuals @ residuals) / (len(counts) - period_hours)
     return max(0.0, 1 - within / variance)
