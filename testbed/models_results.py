@@ -32,6 +32,7 @@ def of_model(results: Results, name: str) -> Results:
             "name": name,
             **{key: results.config[key] for key in ("seed", "window_s") if key in results.config},
             "serve": settings["serve"],
+            **{key: settings[key] for key in ("faults",) if key in settings},
         },
         environment={**{key: value for key, value in results.environment.items() if key != "models"}, **facts},
         records=results.records[results.records["model"] == name],

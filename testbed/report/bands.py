@@ -40,5 +40,5 @@ def _faults(facts: RunFacts) -> tuple[Band, ...]:
             opacity=0.12,
             number=str(number),
         )
-        for number, fault in enumerate(facts.results.config.get("faults") or (), start=1)
+        for number, (_, fault) in enumerate(facts.faults, start=1)
     )

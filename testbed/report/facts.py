@@ -61,6 +61,12 @@ class RunFacts:
         return sorted(worst, key=lambda burst: float(burst["onset_s"]))
 
     @property
+    def faults(self) -> list[tuple[str, dict[str, Any]]]:
+        """What the experiment lets go wrong, and of which model; '' where there is but one."""
+        parts = self.models or {"": self}
+        return [(name, fault) for name, part in parts.items() for fault in part.results.config.get("faults") or ()]
+
+    @property
     def found_fraction(self) -> float | None:
         """Share of the admitted requests' tokens that the prefix caches had; None where there is no such cache."""
         found: float | None = (self.summary.get("prefix_cache") or {}).get("found_fraction")

@@ -31,14 +31,16 @@ class FaultRow:
 
 
 def fault_table(facts: RunFacts) -> list[FaultRow]:
-    """One row per fault of the configuration, in its order."""
-    replicas = facts.results.replicas
-    deaths = replicas[replicas["state"] == RecordedState.FAILED]
-    return [_row(fault, deaths) for fault in facts.results.config.get("faults") or ()]
+    """One row per fault of the configuration, in its order, of each model in turn."""
+    rows = []
+    for model, fault in facts.faults:
+        replicas = (facts.models[model] if model else facts).results.replicas
+        rows.append(_row(model, fault, replicas[replicas["state"] == RecordedState.FAILED]))
+    return rows
 
 
-def _row(fault: dict[str, Any], deaths: pd.DataFrame) -> FaultRow:
-    what = WORDS[fault["kind"]].format(**fault)
+def _row(model: str, fault: dict[str, Any], deaths: pd.DataFrame) -> FaultRow:
+    what = (f"{model}: " if model else "") + WORDS[fault["kind"]].format(**fault)
     if "at_s" in fault:
         return FaultRow(what, instant(fault["at_s"]), _named(deaths[deaths["start_s"] == fault["at_s"]]))
     when = f"{instant(fault['start_s'])} to {instant(fault['end_s'])}"

@@ -15,6 +15,7 @@ from testbed.models_config import load_models_experiment, load_models_traffic
 from testbed.models_results import of_model
 from testbed.report.burst_table import burst_rows, burst_sentences
 from testbed.report.facts import gather_facts
+from testbed.report.fault_table import fault_table
 from testbed.report.model_panels import describe_budget, model_table
 from testbed.report.tables import service_table, target_changes
 from testbed.results import SUMMARY, Results, read_results
@@ -125,9 +126,8 @@ def test_faults_and_impatient_clients_of_one_model_leave_the_other_alone(tmp_pat
     }
     file = tmp_path / "struck.yaml"
     file.write_text(yaml.safe_dump(settings), encoding="utf-8")
-    summary = read_results(
-        simulate_models(load_models_experiment(file, Overrides()), tmp_path / "run", lambda *_: None)
-    ).summary
+    found = read_results(simulate_models(load_models_experiment(file, Overrides()), tmp_path / "run", lambda *_: None))
+    summary = found.summary
     assert summary is not None
     struck, other = (summary["models"][name] for name in NAMES)
     assert (struck["fleet"]["failed_replicas"], other["fleet"]["failed_replicas"]) == (1, 0)
@@ -136,6 +136,12 @@ def test_faults_and_impatient_clients_of_one_model_leave_the_other_alone(tmp_pat
     assert summary["requests"]["total"]["attempts"] == sum(
         each["requests"]["total"]["attempts"] for each in (struck, other)
     )
+    facts = gather_facts(found)
+    attempts = {row.label: row.cells for row in model_table(facts)[1]}["Attempts"]
+    assert attempts == tuple(f"{part['requests']['total']['attempts']:,}" for part in (struck, other, summary))
+    [fault] = fault_table(facts)
+    assert (fault.what, fault.when) == ("chatgpt: replicas die", "0:50")
+    assert fault.died.startswith("chatgpt/replica-")
 
 
 def test_the_page_shows_each_model_and_the_budget(folder: Path, results: Results) -> None:
