@@ -7,6 +7,7 @@ import sys
 import time
 import uuid
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 import pandas as pd
@@ -80,17 +81,23 @@ def engine_processes() -> list[int]:
 def overload(tmp_path_factory: pytest.TempPathFactory) -> Results:
     """The run, in which one of two replicas is killed some seconds after its begin."""
     folder = tmp_path_factory.mktemp("phases")
-    out = folder / "out"
-    command = [sys.executable, "-m", "testbed.cli", "run", str(write_experiment(folder)), "-o", str(out)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "BURSTSCALE_TEST_RUN": MARK}
     with (folder / "said.txt").open("w") as said:
-        run = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=said, stderr=subprocess.STDOUT)
-        while run.poll() is None and not (out / "decisions.jsonl").exists():
-            time.sleep(0.2)
+        run = start_run(folder, said)
         time.sleep(7)
         os.kill(engine_processes()[0], signal.SIGKILL)
         assert run.wait(timeout=200) == 0, (folder / "said.txt").read_text()
-    return read_results(out)
+    return read_results(folder / "out")
+
+
+def start_run(folder: Path, said: TextIO) -> subprocess.Popen[bytes]:
+    """Start the run in a process of its own, and return once it sends."""
+    out = folder / "out"
+    command = [sys.executable, "-m", "testbed.cli", "run", str(write_experiment(folder)), "-o", str(out)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "BURSTSCALE_TEST_RUN": MARK}
+    run = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=said, stderr=subprocess.STDOUT)
+    while run.poll() is None and not (out / "decisions.jsonl").exists():
+        time.sleep(0.2)
+    return run
 
 
 def test_every_failure_of_a_fleet_that_tells_has_a_phase(overload: Results) -> None:
@@ -117,3 +124,22 @@ def test_what_a_dead_replica_lost_is_told_apart_from_what_a_draining_one_did(ove
     assert len(lost) > 0
     assert set(lost["phase"]) == {"replica_lost"}
     assert lost["replica_id"].nunique() == 1
+
+
+def test_after_an_interrupt_the_engines_last_word_is_still_heard(tmp_path: Path) -> None:
+    """Those on their way then fail there and then: each of them was at the router or in an engine, which reports it."""
+    with (tmp_path / "said.txt").open("w") as said:
+        run = start_run(tmp_path, said)
+        time.sleep(8)
+        run.send_signal(signal.SIGINT)
+        run.wait(timeout=120)
+    results = read_results(tmp_path / "out")
+    assert results.summary is not None, (tmp_path / "said.txt").read_text()
+    assert results.summary["cut_short"] == "interrupted"
+    ended = results.records[(results.records["cause"] == "run_ended") & results.records["sent_s"].notna()]
+    begun = ended[ended["first_token_s"].notna()]
+    assert len(begun) > 0
+    assert set(begun["phase"]) <= {"decode", "preemption"}
+    assert ended.loc[ended["first_token_s"].isna(), "phase"].isin(["engine_queue", "prefill"]).any(), ended.to_dict(
+        "records"
+    )
