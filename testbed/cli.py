@@ -16,11 +16,7 @@ from testbed.cli_load import load_command
 from testbed.cli_profile import profile_app
 from testbed.cli_recover import recover_command
 from testbed.cli_run import OutFolder, console, show_run
-from testbed.cli_selection import (
-    LimitSeconds,
-    RateFactor,
-    Speed,
-)
+from testbed.cli_selection import TRAFFIC, LimitSeconds, RateFactor, Speed
 from testbed.cli_trace import trace_app
 from testbed.interruption import ends_in_order
 from testbed.progress import TerminalProgress
@@ -43,25 +39,39 @@ app.command("export")(export_command)
 app.command("recover")(recover_command)
 
 ExperimentFile = Annotated[Path, typer.Argument(help="Experiment file, such as configs/experiments/quickstart.yaml.")]
+FLEET = "Which fleet"
 TracePath = Annotated[
     Path | None,
     typer.Option(
-        "--trace", help="In place of the file's traffic: a trace, or a workload model (a YAML, a shipped name)."
+        "--trace",
+        help="In place of the file's traffic: a trace, or a workload model (a YAML, a shipped name).",
+        rich_help_panel=TRAFFIC,
     ),
 ]
-PolicyName = Annotated[str | None, typer.Option("--policy", help="Another policy; see `burstscale policies`.")]
+Seed = Annotated[int | None, typer.Option(min=0, help="Seed of everything random.", rich_help_panel=TRAFFIC)]
+ServeFile = Annotated[Path | None, typer.Option("--serve", help="Another Serve config file.", rich_help_panel=FLEET)]
+PolicyName = Annotated[
+    str | None, typer.Option("--policy", help="Another policy; see `burstscale policies`.", rich_help_panel=FLEET)
+]
 HardwareName = Annotated[
     str | None,
-    typer.Option("--hardware", help="Another profile; see `burstscale hardware`. What a replica carries follows."),
+    typer.Option(
+        "--hardware",
+        help="Another profile; see `burstscale hardware`. What a replica carries follows.",
+        rich_help_panel=FLEET,
+    ),
 ]
 Replicas = Annotated[
-    int | None, typer.Option(min=1, help="A static fleet of so many: policy static, limits and start at this number.")
+    int | None,
+    typer.Option(
+        min=1,
+        help="A static fleet of so many: policy static, limits and start at this number.",
+        rich_help_panel=FLEET,
+    ),
 ]
-Seed = Annotated[int | None, typer.Option(min=0, help="Seed of everything random.")]
 Check = Annotated[
     bool, typer.Option("--check", help="Hold requests, tokens and KV blocks against each other at each step; slow.")
 ]
-ServeFile = Annotated[Path | None, typer.Option("--serve", help="Another Serve config file.")]
 
 
 @app.command("simulate")
