@@ -102,7 +102,8 @@ class Retrying:
             return
         tries.repeated += 1
         self._tries[request.request_id] = tries
-        lines = with_attempt(exchange.request.header_lines, tries.repeated + 1)
+        left_s = request.scheduled_s + request.deadline_s - due_s
+        lines = with_attempt(request.header_lines, tries.repeated + 1, left_s)
         self._requests[request.request_id] = replace(request, first_sent_s=tries.first_sent_s, header_lines=lines)
         heapq.heappush(self._due, (due_s, request.request_id))
 
@@ -170,12 +171,15 @@ def read_attempts(path: Path) -> pa.Table:
     return pa.Table.from_pylist([json.loads(line) for line in whole_lines(path)], schema=ATTEMPT_SCHEMA)
 
 
-def with_attempt(header_lines: bytes, attempt: int) -> bytes:
-    """A request's own header lines with an id for an attempt after the first: 'tag-7', then 'tag-7.2', 'tag-7.3'.
+def with_attempt(header_lines: bytes, attempt: int, left_s: float) -> bytes:
+    """A request's own header lines for an attempt after the first: with an id, and the time that is left to it.
 
-    An engine may still hold the attempt before, and what a server tells of an id is told of one attempt.
+    'tag-7' is followed by 'tag-7.2', 'tag-7.3': an engine may still hold the attempt before, and what a server tells of
+    an id is told of one attempt. A server that reads `x-deadline-s` orders its queue by it.
     """
-    return re.sub(rb"(x-request-id: [^\r]*?)(\.\d+)?\r", rb"\1.%d\r" % attempt, header_lines)
+    lines = re.sub(rb"x-deadline-s: [^\r]*\r\n", b"", header_lines)
+    lines = re.sub(rb"(x-request-id: [^\r]*?)(\.\d+)?\r", rb"\1.%d\r" % attempt, lines)
+    return b"%bx-deadline-s: %.3f\r\n" % (lines, max(left_s, 0.001))
 
 
 def attempt_of(run_tag: str, request_id: str) -> tuple[int, int] | None:

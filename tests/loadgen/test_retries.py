@@ -239,11 +239,12 @@ def test_attempts_are_read_as_written_without_a_line_that_was_cut(tmp_path: Path
     ]
 
 
-def test_each_attempt_has_an_id_of_its_own_that_tells_its_number() -> None:
+def test_each_attempt_has_an_id_of_its_own_that_tells_its_number_and_says_what_time_is_left() -> None:
     first = b"content-length: 2\r\nx-request-id: a.b-7\r\nx-service: api\r\n"
-    second = with_attempt(first, 2)
-    assert second == b"content-length: 2\r\nx-request-id: a.b-7.2\r\nx-service: api\r\n"
-    assert with_attempt(second, 3) == b"content-length: 2\r\nx-request-id: a.b-7.3\r\nx-service: api\r\n"
+    second = with_attempt(first, 2, 8.5)
+    rest = b"\r\nx-service: api\r\nx-deadline-s: "
+    assert second == b"content-length: 2\r\nx-request-id: a.b-7.2" + rest + b"8.500\r\n"
+    assert with_attempt(second, 3, 4.25) == b"content-length: 2\r\nx-request-id: a.b-7.3" + rest + b"4.250\r\n"
     assert [attempt_of("a.b", name) for name in ("a.b-7", "a.b-7.3", "a.b-7.x", "axb-7", "a.b-", "b-7")] == [
         (7, 1),
         (7, 3),
