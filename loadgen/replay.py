@@ -31,7 +31,7 @@ class ReplayOutcome:
         is_interrupted: it was ended by KeyboardInterrupt.
         lost_actors: why, for each actor that ended before its work was done.
         parts: the files that the actors wrote; the tables hold all that is in them.
-        run_tag: the ids of the requests that were sent are '{run_tag}-{number of the record}'.
+        run_tag: requests were sent as '{run_tag}-{number of the record}', from the second attempt on '....{attempt}'.
         attempts: each sending of each request, with `ATTEMPT_SCHEMA`; None = nothing was to be sent again.
         senders: the machines that requests were sent from.
     """
