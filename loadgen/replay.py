@@ -59,6 +59,7 @@ def replay(
     on_progress: Callable[[ReplayProgress], None] | None = None,
     extra_body: Mapping[str, Any] | None = None,
     keeps_chunk_offsets: bool = True,
+    asks_chunk_tokens: bool = False,
     pacing: Pacing = BY_ARRIVAL,
     client: ClientConfig = SEND_ONCE,
     on_planned: Callable[[NDArray[np.int64]], None] | None = None,
@@ -76,8 +77,8 @@ def replay(
         on_start: called with the wall-clock instant of the run's start, shortly before it.
         on_progress: called about twice a second.
         extra_body: added to the body of every request; None as a value leaves a key out.
-        keeps_chunk_offsets: the records hold when each chunk came (4 bytes a chunk), and how many tokens each carried
-            where that is not one and the server tells it.
+        keeps_chunk_offsets: the records hold when each chunk came (4 bytes a chunk).
+        asks_chunk_tokens: and how many tokens each carried where that is not one; the server is asked for it.
         pacing: when a request is due.
         client: when a request is given up, and when it is sent again.
         on_planned: called with the bytes of each request's body (i64[n]) before anything is sent.
@@ -96,7 +97,7 @@ def replay(
         secrets.token_hex(4),
         dict(extra_body or {}),
         client.timeout_s,
-        running_usage=keeps_chunk_offsets,
+        running_usage=asks_chunk_tokens and keeps_chunk_offsets,
     )
     rows = shards(pacing, trace, actors)
     parts = part_paths(out_dir, len(rows))

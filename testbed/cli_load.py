@@ -74,6 +74,7 @@ def load_command(
     self_test: options.SelfTest = True,
     window_s: options.WindowSeconds = None,
     chunk_offsets: options.ChunkOffsets = True,
+    chunk_tokens: options.ChunkTokens = False,
     metrics_url: options.MetricsUrls = None,
     exports: Exports = None,
 ) -> None:
@@ -138,6 +139,7 @@ def load_command(
         ramp=None if ramp is None else read_ramp(ramp),
         self_test=self_test,
         chunk_offsets=chunk_offsets,
+        chunk_tokens=chunk_tokens,
         window_s=window_s,
         metrics_urls=None if metrics_url is None else tuple(metrics_url),
     )

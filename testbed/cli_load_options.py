@@ -145,8 +145,14 @@ WindowSeconds = Annotated[
 ]
 ChunkOffsets = Annotated[
     bool,
+    typer.Option(help="Record when each chunk came, for the time between tokens.", rich_help_panel=OUTPUT),
+]
+ChunkTokens = Annotated[
+    bool,
     typer.Option(
-        help="Record when each chunk came, and ask the server how many tokens it carries (continuous_usage_stats).",
+        "--chunk-tokens",
+        help="Ask the server how many tokens each chunk carries (continuous_usage_stats: vLLM and SGLang know it). A "
+        "fleet of burstscale's is always asked.",
         rich_help_panel=OUTPUT,
     ),
 ]

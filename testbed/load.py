@@ -57,6 +57,7 @@ class LoadSettings:
     self_test: bool = True
     window_s: float | None = None  # of the figures over time; None = as the run's length suggests
     chunk_offsets: bool = True
+    chunk_tokens: bool = False  # a fleet of ours is asked in any case
     metrics_urls: tuple[str, ...] | None = None  # None = the server's own /metrics, where it has one
 
 
@@ -170,6 +171,7 @@ def send_load(
         settings.selection.speed,
         settings.seed,
         settings.chunk_offsets,
+        settings.chunk_tokens or fleet is not None,
     )
 
     def stay(outcome: ReplayOutcome) -> None:

@@ -58,6 +58,7 @@ class Sending:
         deadlines_s: by service label.
         speed: by which the trace's own pauses were shortened.
         keeps_chunk_offsets: the records hold when each chunk came.
+        asks_chunk_tokens: and how many tokens it carried, which the server is asked for; not every server takes that.
     """
 
     trace: Trace
@@ -69,6 +70,7 @@ class Sending:
     speed: float
     seed: int
     keeps_chunk_offsets: bool = True
+    asks_chunk_tokens: bool = True
 
     @property
     def run_s(self) -> float:
@@ -145,6 +147,7 @@ def _send(
         on_planned=plan,
         extra_body=settings.body_fields(),
         keeps_chunk_offsets=sending.keeps_chunk_offsets,
+        asks_chunk_tokens=sending.asks_chunk_tokens,
         pacing=settings.pacing(sending.speed, trace.duration_s),
         client=sending.client,
         spreads=settings.spread,

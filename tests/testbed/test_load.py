@@ -94,6 +94,7 @@ def test_turns_wait_what_is_refused_is_sent_again_and_the_folder_tells_of_it(
 
     for ask in server.asked():
         assert ask.headers["x-team"] == "blue"
+        assert ask.body["stream_options"] == {"include_usage": True}  # any server knows this one
         assert (ask.body["temperature"], ask.body["top_p"]) == (0.5, 0.9)
         assert "ignore_eos" not in ask.body
 
@@ -118,12 +119,13 @@ def test_turns_wait_what_is_refused_is_sent_again_and_the_folder_tells_of_it(
 def test_users_send_for_a_while_and_only_what_they_came_to_counts(server: MockServer, tmp_path: Path) -> None:
     server.script_for = MockServer.stream(ttft_s=0.2)
     out = tmp_path / "out"
-    sending = ("--users", "2", "--duration-s", "1.5", "--no-self-test")
+    sending = ("--users", "2", "--duration-s", "1.5", "--no-self-test", "--chunk-tokens")
     code, _, stderr = load(DEMO, "--url", server.url, "--model", "m", *sending, "--max-output-tokens", "1", "-o", out)
     assert (code, stderr) == (0, "")
     results = read_results(out)
     assert results.complete
     assert results.records["sent_s"].notna().all()
+    assert all(ask.body["stream_options"]["continuous_usage_stats"] is True for ask in server.asked())
     assert len(results.records) == len(server.asked()) == results.summary["planned_requests"]  # type: ignore[index]
     assert 4 <= len(results.records) <= 16  # two users, at least 0.2 s a request
     assert results.records["scheduled_s"].max() < 1.5
