@@ -30,7 +30,8 @@ from tests.loadgen.misbehaving_server import (
 
 # A shared machine may hold a process up for so long.
 LATE_S = 1.0
-DEADLINE_S = 0.3
+DEADLINE_S = 5.0  # of what ends by itself, however busy the machine is
+SHORT_DEADLINE_S = 0.3  # of what ends at it
 PATIENCE_S = 0.2  # the client listens so much longer while no token has come, and so long for a body's end
 
 
@@ -141,7 +142,7 @@ FAULTS: dict[str, tuple[Behaviour, tuple[Status, Cause | None]]] = {
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_each_fault_ends_in_the_right_status_and_leaves_nothing_behind(fault: str) -> None:
     behaviour, expected = FAULTS[fault]
-    record = await record_of(behaviour)
+    record = await record_of(behaviour, SHORT_DEADLINE_S if expected in (QUEUE, ENGINE) else DEADLINE_S)
     assert (record.status, record.cause) == expected
     assert (record.error is None) == (record.status is Status.OK)
     assert len(record.error or "") < 1000
