@@ -14,7 +14,7 @@ from loadgen.trace_file import save_trace
 from testbed.results import Results, read_results
 from tests.testbed.command import burstscale_process
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 
 # Every step takes 50 ms, whatever is in it: 40 tokens are 2 s.
 EVEN_HARDWARE = {
