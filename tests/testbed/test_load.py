@@ -234,6 +234,20 @@ def test_options_that_cannot_be_are_refused_before_anything_is_sent(
     assert not out.exists()
 
 
+def test_the_help_lists_the_options_by_what_they_are_for() -> None:
+    code, stdout, _ = load("--help")
+    assert code == 0
+    place = -1
+    for heading in (
+        "Which traffic", "When requests are sent", "What clients do about failures", "What requests hold",
+        "What is promised, and what counts", "The search for the knee", "What is measured and written",
+    ):  # fmt: skip
+        assert stdout.find(f"─ {heading} ─") > place, heading
+        place = stdout.find(f"─ {heading} ─")
+    main = stdout[: stdout.find("─ Which traffic ─")]
+    assert sum(line.lstrip("│ *").startswith("--") for line in main.splitlines()) <= 6  # server, model, where to write
+
+
 def test_a_warm_up_by_kv_use_needs_a_server_that_tells_of_it(server: MockServer, tmp_path: Path) -> None:
     code, _, stderr = load(
         DEMO, "--url", server.url, "--model", "m", "--no-self-test", "--warm-up-kv", "-o", tmp_path / "out"
