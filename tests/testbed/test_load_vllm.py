@@ -129,7 +129,7 @@ def test_every_token_that_vllm_counts_was_asked_for_and_received(server: Server,
     lengths = rng.integers(5, 120, 45), rng.integers(1, 40, 45)
     trace = make_trace("mixed", arrival_s, *lengths, service=rng.integers(0, 2, 45), duration_s=15.0)
     before = {name: server.metric(name) for name in ("vllm:prompt_tokens_total", "vllm:generation_tokens_total")}
-    found = results_of(load(server, trace, tmp_path), tmp_path)
+    found = results_of(load(server, trace, tmp_path, "--chunk-tokens"), tmp_path)
 
     assert found.records["status"].tolist() == ["ok"] * 45
     assert found.records["output_tokens"].tolist() == trace.output_tokens.tolist()
@@ -140,6 +140,8 @@ def test_every_token_that_vllm_counts_was_asked_for_and_received(server: Server,
         trace.output_tokens.sum(), abs=80
     )  # scraped each second
     assert found.engine["kv_cache_fraction"].max() > 0
+    assert found.summary is not None
+    assert found.summary["requests"]["total"]["gap_per_token_requests"]["averaged"] == 0  # vLLM told of each chunk
     chunks = found.records["chunk_offsets_s"].map(len)
     assert (chunks >= 1).all()
     assert (chunks <= found.records["output_tokens"] + 2).all()
