@@ -154,13 +154,6 @@ def send_load(
 ) -> Results:
     """Replay a trace into a folder that has its config.yaml; needs an initialised Ray."""
     fleet = ready.fleet
-    environment = describe_environment(
-        kind="load",
-        seed=settings.seed,
-        trace=describe_trace(trace),
-        gpus_per_replica=fleet.description.gpus_per_replica if fleet else None,
-        notes=ready.notes,
-    )
     sending = Sending(
         trace,
         ready.target,
@@ -179,20 +172,33 @@ def send_load(
             interval_s = fleet.description.control.metrics_interval_s
             wait_until(last_reports_epoch_s(interval_s, is_interrupted=outcome.is_interrupted), LAST_REPORTS, progress)
 
-    watcher: Watcher = (
-        Collector(folder, fleet.ask, clock_offset_s=fleet.clock.offset_s)
-        if fleet
-        else MetricsScraper(folder, ready.metrics_urls, METRICS_INTERVAL_S)
-    )
-    clock = {"fleet_clock": asdict(fleet.clock)} if fleet else {}
-    outcome, problems = replay_watched(
-        sending, folder, {**environment, **client.environment, **clock}, watcher, stay, progress
-    )
+    environment = _describe_environment(trace, ready, settings) | client.environment
+    outcome, problems = replay_watched(sending, folder, environment, _watcher(ready, folder), stay, progress)
     return conclude_run(
         folder,
         cut_short="interrupted" if outcome.is_interrupted else None,
         problems=[*client.problems, *problems],
     )
+
+
+def _describe_environment(trace: Trace, ready: Ready, settings: LoadSettings) -> dict[str, Any]:
+    """What environment.json says before anything is sent, of the client's self-test apart."""
+    fleet = ready.fleet
+    described = describe_environment(
+        kind="load",
+        seed=settings.seed,
+        trace=describe_trace(trace),
+        gpus_per_replica=fleet.description.gpus_per_replica if fleet else None,
+        notes=ready.notes,
+    )
+    return described | ({"fleet_clock": asdict(fleet.clock)} if fleet else {})
+
+
+def _watcher(ready: Ready, folder: Path) -> Watcher:
+    """A fleet tells itself what it does; of any other server its metrics pages are read, where it has some."""
+    if ready.fleet:
+        return Collector(folder, ready.fleet.ask, clock_offset_s=ready.fleet.clock.offset_s)
+    return MetricsScraper(folder, ready.metrics_urls, METRICS_INTERVAL_S)
 
 
 def read_traffic(path: Path, settings: LoadSettings) -> Trace:
