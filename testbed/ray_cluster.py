@@ -5,17 +5,20 @@ import io
 import logging
 import math
 import os
+import socket
 import sys
 from collections.abc import Iterator
 from typing import Any, TextIO
 
 import ray
 
+from loadgen.errors import InputError
 from testbed.interruption import keeps_sigterm
 
 # Ray prints these to the driver's stdout in ordinary runs, and no setting turns them off: more processes than
 # processors are what a fleet of light replicas is, and Serve's controller ends in the middle of being asked to.
 HARMLESS_NOTICES = ("worker processes have been started on node", "Task ServeController.graceful_shutdown failed")
+_CONNECT_TIMEOUT_S = 5.0
 
 
 @contextlib.contextmanager
@@ -23,7 +26,11 @@ def ray_cluster(*, needed_cpus: float) -> Iterator[None]:
     """Use the cluster that RAY_ADDRESS names or `ray start` started; else start one on loopback, and end it.
 
     `needed_cpus` are logical: on a small machine the processes share the real processors.
+
+    Raises:
+        InputError: nobody listens at RAY_ADDRESS.
     """
+    _check_address(os.environ.get("RAY_ADDRESS", ""))
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
@@ -42,6 +49,20 @@ def ray_cluster(*, needed_cpus: float) -> Iterator[None]:
             yield
         finally:
             ray.shutdown()
+
+
+def _check_address(address: str) -> None:
+    """Connect once to the cluster that 'host:port' names: Ray would try for two minutes, and end in a traceback."""
+    host, _, port = address.rpartition(":")
+    if not host or "://" in address or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_TIMEOUT_S).close()
+    except (OSError, OverflowError) as error:
+        raise InputError(
+            f"RAY_ADDRESS: names {address}, where no Ray cluster answers ({error}); start one with `ray start --head`, or "
+            "unset it, and one is started here"
+        ) from error
 
 
 class _WithoutNotices(io.TextIOBase):
