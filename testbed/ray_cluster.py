@@ -60,8 +60,8 @@ def _check_address(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_TIMEOUT_S).close()
     except (OSError, OverflowError) as error:
         raise InputError(
-            f"RAY_ADDRESS: names {address}, where no Ray cluster answers ({error}); start one with `ray start --head`, or "
-            "unset it, and one is started here"
+            f"RAY_ADDRESS: names {address}, where no Ray cluster answers ({error}); start one with "
+            "`ray start --head`, or unset it, and one is started here"
         ) from error
 
 
