@@ -87,6 +87,8 @@ class RunFacts:
                 f"the first {warm_up['until_s']:g} s are a warm-up: the {warm_up['requests']:,} requests in it count "
                 "for no figure; the plots show them, shaded"
             )
+        if self.summary.get("client"):
+            notes.append(describe_client(self.summary["client"], self.summary["validity"]["lateness_p99_s"]))
         return notes
 
     @property
@@ -108,6 +110,17 @@ def gather_facts(results: Results) -> RunFacts:
     }
     labelled = by_model_and_service(results)
     return RunFacts(labelled, summary, duration_s, service_slos(labelled.config), models)
+
+
+def describe_client(client: Mapping[str, Any], lateness_p99_s: float | None) -> str:
+    """How punctual the load generator was, and what sending cost it, in a sentence."""
+    busy = f"its busiest process took {100 * client['busiest_fraction']:.0f} % of a processor"
+    if lateness_p99_s is None or client["cpu_ms_per_request"] is None:
+        return f"the load generator sent nothing; {busy}"
+    return (
+        f"the load generator sent 99 % of the requests within {1000 * lateness_p99_s:.1f} ms of their instants, for "
+        f"{client['cpu_ms_per_request']:.2f} ms of processor time each; {busy}"
+    )
 
 
 def _mapping(value: object) -> dict[str, Any]:

@@ -102,6 +102,9 @@ def test_turns_wait_what_is_refused_is_sent_again_and_the_folder_tells_of_it(
     assert summary["warm_up"] == {"until_s": 0.3, "requests": 1}  # the second turn waited until it was over
     assert summary["requests"]["total"]["offered"] == 9
     assert "the first 0.3 s are a warm-up" in stdout
+    assert summary["client"]["cpu_ms_per_request"] == pytest.approx(1e3 * summary["client"]["cpu_s"] / 10)
+    assert 0 < summary["client"]["busiest_fraction"] < 1
+    assert "the load generator sent 99 % of the requests within" in stdout
     assert yaml.safe_load((out / "config.yaml").read_text())["client"]["max_attempts"] == 3
 
     plan = load_trace(out / "plan.parquet")
