@@ -12,6 +12,9 @@ from loadgen.records import RECORD_SCHEMA, Cause, Phase, Status
 # What was still not sent after this share of its time would not have been given the time that it was promised.
 LAG_DEADLINE_FRACTION = 0.5
 
+# Ends that the client brought about, when the server had said nothing.
+_LEFT = (Cause.GIVEN_UP, Cause.RUN_ENDED, Cause.DEADLINE_IN_QUEUE)
+
 _KNOWN = (
     "request_id",
     "service",
@@ -34,10 +37,13 @@ class ServerWord:
         cut_off: where in an engine requests were that did not come to their end there, by number of the record and of
             the attempt.
         was_draining: whether a replica was draining at an instant of the run.
+        had_ready_replica: whether one was ready at some time between two instants; None = the server does not tell of
+            its replicas, or not of every request that an engine cut off.
     """
 
     cut_off: Mapping[tuple[int, int], Phase] = field(default_factory=dict)
     was_draining: Callable[[str, float], bool] = lambda _replica_id, _at_s: False
+    had_ready_replica: Callable[[float, float], bool] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +58,7 @@ class FailedRequest:
         named: what the server's error named.
         cut_off: what the engine reported, where it did not bring the request to its end.
         was_draining: the replica that had it was draining when it failed.
+        had_ready_replica: while it waited; None = not known.
     """
 
     cause: Cause | None
@@ -62,6 +69,7 @@ class FailedRequest:
     named: Phase | None = None
     cut_off: Phase | None = None
     was_draining: bool = False
+    had_ready_replica: bool | None = None
 
 
 def phase_of(request: FailedRequest) -> Phase | None:
@@ -69,7 +77,9 @@ def phase_of(request: FailedRequest) -> Phase | None:
 
     Who knows best is asked first: the client of its own lag, then the engine, then the router, which may not have heard
     yet that a replica has the request. Without a word of any of them, a request whose answer had begun was in its
-    decode (from outside, that cannot be told from waiting after a preemption), and where any other was is not known.
+    decode (from outside, that cannot be told from waiting after a preemption). One that its client left before any
+    answer, and of which no engine of a fleet that tells of each has a word, had not come to an engine. Where any other
+    was is not known.
     """
     if _is_lag(request):
         return Phase.CLIENT_LAG
@@ -77,7 +87,10 @@ def phase_of(request: FailedRequest) -> Phase | None:
         return Phase.COLD_START
     if request.cause is Cause.REPLICA_LOST:
         return Phase.DRAINED if request.was_draining else Phase.REPLICA_LOST
-    return request.cut_off or request.named or (Phase.DECODE if request.is_begun else None)
+    told = request.cut_off or request.named or (Phase.DECODE if request.is_begun else None)
+    if told is None and request.is_sent and request.cause in _LEFT and request.had_ready_replica is not None:
+        return Phase.ROUTER_QUEUE if request.had_ready_replica else Phase.COLD_START
+    return told
 
 
 def _is_lag(request: FailedRequest) -> bool:
@@ -119,5 +132,10 @@ def _phase_of_record(record: Mapping[str, Any], deadlines_s: Mapping[str, float]
         named=None if record["phase"] is None else Phase(record["phase"]),
         cut_off=server.cut_off.get((record["request_id"], max(1, record["attempts"]))),
         was_draining=replica_id is not None and server.was_draining(replica_id, record["finished_s"]),
+        had_ready_replica=(
+            None
+            if sent_s is None or server.had_ready_replica is None
+            else server.had_ready_replica(sent_s, record["finished_s"])
+        ),
     )
     return phase_of(known)

@@ -62,6 +62,13 @@ class ReplicaTimeline:
         ]
         return bool(drains_s) and at_s >= min(drains_s) + SURELY_DRAINING_S
 
+    def had_ready_replica(self, start_s: float, end_s: float) -> bool:
+        """Whether a replica was ready at some time between two instants."""
+        return any(
+            each.state is ReplicaState.READY and each.start_s <= end_s and each.end_s >= start_s
+            for each in (*self._closed, *self._open.values())
+        )
+
     def table(self) -> pa.Table:
         """The intervals so far with `REPLICA_SCHEMA`, in order of their start."""
         intervals = sorted([*self._closed, *self._open.values()], key=lambda each: (each.start_s, each.replica_id))
@@ -132,7 +139,8 @@ class Collector:
             for request_id, phase in self._cut_off.items()
             if (attempt := attempt_of(run_tag, request_id)) is not None
         }
-        return ServerWord(cut_off, self._timeline.was_draining)
+        had_ready_replica = None if self.problems() else self._timeline.had_ready_replica
+        return ServerWord(cut_off, self._timeline.was_draining, had_ready_replica)
 
     def __enter__(self) -> Self:
         self._find_cursor()

@@ -60,6 +60,22 @@ STORIES = {
         failed(Cause.RUN_ENDED, is_sent=False, lateness_s=16.0),
         Phase.CLIENT_LAG,
     ),
+    "given up, and nobody says where": (failed(Cause.GIVEN_UP), None),
+    "given up before any engine of the fleet had it": (
+        failed(Cause.GIVEN_UP, had_ready_replica=True),
+        Phase.ROUTER_QUEUE,
+    ),
+    "given up while none was ready": (failed(Cause.GIVEN_UP, had_ready_replica=False), Phase.COLD_START),
+    "given up in an engine": (
+        failed(Cause.GIVEN_UP, had_ready_replica=True, cut_off=Phase.ENGINE_QUEUE),
+        Phase.ENGINE_QUEUE,
+    ),
+    "given up in the middle of its answer": (
+        failed(Cause.GIVEN_UP, had_ready_replica=True, is_begun=True),
+        Phase.DECODE,
+    ),
+    "ended with the run before it was sent": (failed(Cause.RUN_ENDED, is_sent=False, had_ready_replica=True), None),
+    "refused by who knows whom": (failed(Cause.CONNECTION, had_ready_replica=True), None),
     "too long for any engine": (failed(Cause.TOO_LONG), None),
     "nobody listened": (failed(Cause.CONNECTION), None),
     "nothing is known": (failed(None), None),
@@ -104,8 +120,21 @@ def test_records_get_the_phase_of_what_failed_and_keep_all_else() -> None:
         None, "replica_lost", "drained", "prefill", None, "router_queue", "client_lag", "client_lag", None,
         "decode",
     ]  # fmt: skip
+    assert named["phase"].to_pylist() == with_phases(named, {"api": 10.0}, server)["phase"].to_pylist()
     assert named.drop_columns("phase").equals(table.drop_columns("phase"))
     assert named.schema.equals(table.schema)
+
+
+def test_what_was_given_up_while_no_replica_was_ready_met_a_cold_start() -> None:
+    """A replica that was ready from 20 s on."""
+    given_up = [
+        record(0, Status.CANCELLED, Cause.GIVEN_UP, sent_s=0.0, finished_s=10.0),
+        record(1, Status.CANCELLED, Cause.GIVEN_UP, sent_s=15.0, finished_s=25.0),
+        record(2, Status.CANCELLED, Cause.RUN_ENDED, sent_s=None, finished_s=25.0, scheduled_s=24.0),
+    ]
+    server = ServerWord(had_ready_replica=lambda _start_s, end_s: end_s >= 20.0)
+    named = with_phases(records_table(given_up), {"api": 10.0}, server)
+    assert named["phase"].to_pylist() == ["cold_start", "router_queue", None]
 
 
 def test_no_requests_have_no_phases() -> None:

@@ -200,6 +200,16 @@ def test_what_engines_cut_off_is_told_by_the_number_of_the_record_and_of_the_att
     }
 
 
+def test_a_replica_was_ready_where_an_interval_of_one_meets_the_time() -> None:
+    timeline = ReplicaTimeline()
+    for now_s, state in ((0.0, "starting"), (5.0, "starting"), (6.0, "ready"), (9.0, "ready"), (9.5, "draining")):
+        timeline.observe(now_s, [("a", ReplicaState(state))])
+    assert not timeline.had_ready_replica(0.0, 5.5)
+    assert timeline.had_ready_replica(0.0, 6.0)
+    assert timeline.had_ready_replica(8.0, 20.0)
+    assert not timeline.had_ready_replica(9.6, 20.0)
+
+
 def test_who_was_draining_is_told_from_who_was_found_dead() -> None:
     """'a' drains from 5 s on and is gone at 20; 'b' dies with its requests and is called the same a moment later."""
     timeline = ReplicaTimeline()

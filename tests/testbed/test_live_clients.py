@@ -85,6 +85,7 @@ def test_clients_who_give_up_and_come_again_do_alike_simulated_and_live(tmp_path
         assert ((records["status"] == "cancelled") == is_given_up).all()
         assert (records["finished_s"] <= records["scheduled_s"] + 12 + 1e-6).all()
         assert set(records.loc[records["cause"] == "queue_full", "phase"]) == {"router_queue"}
+        assert records.loc[is_given_up, "phase"].notna().all(), "also of those that no engine ever had"
         assert (records.loc[records["cause"] == "queue_full", "attempts"] == 4).all()
     assert causes[simulated.path] == causes[live.path] == {"ok", "queue_full", "given_up"}
     sent = [run.records["attempts"].sum() for run in (simulated, live)]
