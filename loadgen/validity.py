@@ -25,7 +25,7 @@ class Validity:
         lateness_p99_s: of the requests that were sent; None = none was.
         planned_cv, sent_cv: coefficient of variation of the gaps between scheduled, and between actual, instants of the
             requests that were sent; None = too few gaps.
-        not_sent: requests of the plan that were never sent although nobody ended the run.
+        not_sent: requests of the plan that were not sent, as far as is known, although nobody ended the run.
         reasons: one sentence for each limit that is passed; empty = the run is valid.
     """
 
@@ -67,7 +67,7 @@ def judge_validity(records: pa.Table | pd.DataFrame) -> Validity:
             f"(limit {100 * LIMIT_CV_CHANGE_FRACTION:.0f} % apart): another traffic was sent than asked for"
         )
     if not_sent:
-        reasons.append(f"{not_sent:,} requests were never sent: the part of the load generator that had them ended")
+        reasons.append(f"{not_sent:,} requests were not sent as far as is known: the process that had them ended first")
     return Validity(lateness_p99_s, planned_cv, sent_cv, not_sent, tuple(reasons))
 
 
