@@ -185,8 +185,8 @@ class Crew:
             for node, actors in Counter(self._nodes).items()
         )
 
-    def watch(self, on_progress: Callable[[ReplayProgress], None] | None) -> bool:
-        """Follow the actors to the end; says whether the run was interrupted."""
+    def watch(self, on_progress: Callable[[ReplayProgress], None] | None) -> float | None:
+        """Follow the actors to the end; says when the run was interrupted, in its seconds; None = it was not."""
         try:
             while self._runs:
                 self._poll(_POLL_INTERVAL_S)
@@ -194,12 +194,13 @@ class Crew:
                     on_progress(self._summary(self._clock.now_s()))
             self._compare_clocks()
         except KeyboardInterrupt:
+            interrupted_s = max(self._clock.now_s(), 0.0)
             for index in self._runs.values():
                 self._actors[index].stop.remote()
             self._poll(_STOP_TIMEOUT_S)
             self.lost += [f"actor {index}: did not end within {_STOP_TIMEOUT_S:g} s" for index in self._runs.values()]
-            return True
-        return False
+            return interrupted_s
+        return None
 
     def _compare_clocks(self) -> None:
         """See how far the machines' clocks have come apart over the run."""

@@ -28,7 +28,7 @@ class ReplayOutcome:
     Attributes:
         table: one record per request of the trace, with `RECORD_SCHEMA`; in a closed loop of those a user came to.
         start_epoch_s: the run's start (instant 0 of the records) on the machine's wall clock.
-        is_interrupted: it was ended by KeyboardInterrupt.
+        interrupted_s: when it was ended by KeyboardInterrupt, in seconds from its start; None = it was not.
         lost_actors: why, for each actor that ended before its work was done.
         parts: the files that the actors wrote; the tables hold all that is in them.
         run_tag: requests were sent as '{run_tag}-{number of the record}', from the second attempt on '....{attempt}'.
@@ -38,12 +38,17 @@ class ReplayOutcome:
 
     table: pa.Table
     start_epoch_s: float
-    is_interrupted: bool
+    interrupted_s: float | None
     lost_actors: tuple[str, ...]
     parts: tuple[Path, ...]
     run_tag: str
     attempts: pa.Table | None = None
     senders: tuple[SendingNode, ...] = ()
+
+    @property
+    def is_interrupted(self) -> bool:
+        """It was ended before its time."""
+        return self.interrupted_s is not None
 
 
 def replay(
@@ -118,7 +123,7 @@ def replay(
         write_facts(out_dir, replace(facts, start_epoch_s=start_epoch_s))
         if on_start is not None:
             on_start(start_epoch_s)
-        is_interrupted = crew.watch(follow)
+        interrupted_s = crew.watch(follow)
     finally:
         crew.dismiss()
     unread = {int(row) for index in crew.unread for row in rows[index]}
@@ -126,7 +131,7 @@ def replay(
     return ReplayOutcome(
         gathered.table,
         start_epoch_s,
-        is_interrupted,
+        interrupted_s,
         tuple(crew.lost),
         gathered.files,
         form.run_tag,

@@ -64,13 +64,9 @@ def run_experiment(experiment: Experiment, out: Path, progress: TerminalProgress
         with ray_cluster(needed_cpus=needed_cpus), _served(experiment, progress) as url:
             target = experiment.config.replay.target(url, experiment.app.model_id, api_key)
             probe(target)
-            outcome, problems = _replay_and_watch(experiment, trace, prompts, target, folder, progress)
+            cut_short, problems = _replay_and_watch(experiment, trace, prompts, target, folder, progress)
         progress.stage("writing the report")
-        conclude_run(
-            folder,
-            cut_short="interrupted" if outcome.is_interrupted else None,
-            problems=problems,
-        )
+        conclude_run(folder, cut_short=cut_short, problems=problems)
     return folder
 
 
@@ -81,7 +77,7 @@ def _replay_and_watch(
     target: Target,
     folder: Path,
     progress: TerminalProgress,
-) -> tuple[ReplayOutcome, list[str]]:
+) -> tuple[str | None, list[str]]:
     """Replay the trace and stay until the fleet has settled, collecting all along; what happened is in the folder."""
     config, settings = experiment.config, experiment.config.replay
     write_config(folder, as_yaml_values(experiment))

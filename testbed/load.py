@@ -173,12 +173,8 @@ def send_load(
             wait_until(last_reports_epoch_s(interval_s, is_interrupted=outcome.is_interrupted), LAST_REPORTS, progress)
 
     environment = _describe_environment(trace, ready, settings) | client.environment
-    outcome, problems = replay_watched(sending, folder, environment, _watcher(ready, folder), stay, progress)
-    return conclude_run(
-        folder,
-        cut_short="interrupted" if outcome.is_interrupted else None,
-        problems=[*client.problems, *problems],
-    )
+    cut_short, problems = replay_watched(sending, folder, environment, _watcher(ready, folder), stay, progress)
+    return conclude_run(folder, cut_short=cut_short, problems=[*client.problems, *problems])
 
 
 def _describe_environment(trace: Trace, ready: Ready, settings: LoadSettings) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from loadgen.strict_config import parse
 from loadgen.trace_file import load_trace
 from testbed.collector import SURELY_DRAINING_S
 from testbed.conclude import conclude_run
-from testbed.replay_records import correct_length, store_replay
+from testbed.replay_records import correct_length, describe_early_end, store_replay
 from testbed.replay_settings import ReplaySettings
 from testbed.results import CONFIG, PLAN, RECORD_PARTS, RECORDS, Results, read_results, write_environment
 from testbed.run_lock import LIVE_KINDS, goes_on, is_running, run_lock
@@ -64,17 +64,15 @@ def _recover_records(folder: Path, environment: dict[str, Any], config: dict[str
         outcome = ReplayOutcome(
             gathered.table,
             facts.start_epoch_s or 0.0,
-            is_interrupted=True,
+            interrupted_s=ended_s,
             lost_actors=(),
             parts=gathered.files,
             run_tag=facts.run_tag,
             attempts=gathered.attempts,
         )
         correct_length(environment, outcome, settings)
-        cut_short = (
-            f"it ended at {ended_s:.1f} s of {environment['trace']['duration_s']:,.1f} s, and was recovered from what "
-            "was on the disk"
-        )
+        recovered = ", and was recovered from what was on the disk"
+        cut_short = describe_early_end(environment, outcome, "it ended", recovered) or cut_short
         store_replay(folder, outcome)
     shutil.rmtree(parts, ignore_errors=True)
     if settings.warm_up_kv:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from loadgen.crew import SendingNode
 from loadgen.failure_phase import ServerWord, with_phases
-from loadgen.records import write_records
+from loadgen.records import Cause, write_records
 from loadgen.replay import ReplayOutcome
 from loadgen.trace import Trace
 from loadgen.trace_file import save_trace
@@ -81,6 +81,21 @@ def _sender_in_words(node: SendingNode) -> str:
     offset_ms, known_ms = 1000 * node.clock_offset_s, 1000 * node.clock_uncertainty_s
     clock = "" if node.is_driver else f", its clock {offset_ms:+.2f} ms from this one, known to {known_ms:.2f} ms"
     return f"{node.address} ({actors}{clock})"
+
+
+def describe_early_end(
+    environment: dict[str, Any], outcome: ReplayOutcome, how: str = "it was interrupted", since: str = ""
+) -> str | None:
+    """Put down where a run was cut short; gives the sentence of it, and of what counts for no figure. None = it ran."""
+    if outcome.interrupted_s is None:
+        return None
+    environment["cut_short_s"] = outcome.interrupted_s
+    without_end = outcome.table.filter(pc.equal(outcome.table["cause"], Cause.RUN_ENDED.value))
+    not_sent = without_end["sent_s"].null_count
+    return (
+        f"{how} at {outcome.interrupted_s:.1f} s of {environment['trace']['duration_s']:,.1f} s{since}; in no figure: "
+        f"what was on its way ({len(without_end) - not_sent:,}) and what was not sent ({not_sent:,})"
+    )
 
 
 def describe_senders(environment: dict[str, Any], outcome: ReplayOutcome) -> list[str]:

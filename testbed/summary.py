@@ -13,16 +13,16 @@ from serve_app.start_settings import planned_start_s
 from testbed.burst_response import summarise_bursts
 from testbed.cache_metrics import summarise_prefix_cache
 from testbed.client_cost import client_cost
+from testbed.counted_part import counted_records, counted_until_s, ended_records, warm_up_until_s
 from testbed.fleet_metrics import summarise_fleet
 from testbed.results import Results
-from testbed.warm_up import measured_records, warm_up_until_s
 
 
 def summarise(results: Results, *, cut_short: str | None = None, problems: Sequence[str] = ()) -> dict[str, Any]:
     """The figures of a run as plain JSON values."""
     planned = int(results.environment["trace"]["requests"])
-    trace_s, duration_s = _trace_s(results), run_duration_s(results)
-    warm_up_s, measured = warm_up_until_s(results), measured_records(results)
+    until_s, duration_s = counted_until_s(results), run_duration_s(results)
+    warm_up_s, ended, counted = warm_up_until_s(results), ended_records(results), counted_records(results)
     slos = service_slos(results.config)
     summary: dict[str, Any] = {
         "kind": results.environment["kind"],
@@ -30,10 +30,11 @@ def summarise(results: Results, *, cut_short: str | None = None, problems: Seque
         "problems": list(problems),
         "planned_requests": planned,
         "recorded_requests": len(results.records),
-        "warm_up": {"until_s": warm_up_s, "requests": len(results.records) - len(measured)} if warm_up_s else None,
-        "validity": judge_validity(measured).as_json(),
-        "requests": summarise_records(measured, slos, trace_s - warm_up_s).as_json(),
-        "failed_requests": failed_requests(measured),
+        "requests_without_end": len(results.records) - len(ended),
+        "warm_up": {"until_s": warm_up_s, "requests": len(ended) - len(counted)} if warm_up_s else None,
+        "validity": judge_validity(counted).as_json(),
+        "requests": summarise_records(counted, slos, until_s - warm_up_s).as_json(),
+        "failed_requests": failed_requests(counted),
     }
     cost = client_cost(results.environment, results.records, duration_s)
     summary["client"] = None if cost is None else cost.as_json()
@@ -49,11 +50,11 @@ def summarise(results: Results, *, cut_short: str | None = None, problems: Seque
             pool_holds_gpus=bool((fleet.get("warm_pool") or {}).get("holds_gpus")),
         ).as_json()
     bursts = summarise_bursts(
-        results.records,
+        ended,
         results.decisions,
         results.replicas,
         slos,
-        duration_s=trace_s,
+        duration_s=until_s,
         initial_replicas=initial_replicas(results),
         warm_up_s=warm_up_s,
     )
@@ -70,20 +71,20 @@ def window_length_s(results: Results) -> float:
 
 
 def measured_windows(results: Results, window_s: float | None = None, *, until_s: float | None = None) -> pd.DataFrame:
-    """The figures per window (`windowed_metrics`) from the end of the warm-up to the trace's, or to a later instant."""
+    """The figures per window (`windowed_metrics`) from the end of the warm-up to the traffic's, or a later instant."""
     return windowed_metrics(
-        measured_records(results),
+        counted_records(results),
         service_slos(results.config),
         window_s=window_length_s(results) if window_s is None else window_s,
         start_s=warm_up_until_s(results),
-        end_s=_trace_s(results) if until_s is None else until_s,
+        end_s=counted_until_s(results) if until_s is None else until_s,
     )
 
 
 def run_duration_s(results: Results) -> float:
-    """From instant 0 to the end of all that was seen: the trace, its last request, the last replica."""
-    ends_s = [_trace_s(results)]
-    for frame, column in ((results.records, "finished_s"), (results.replicas, "end_s")):
+    """From instant 0 to the end of all that was seen: the traffic, its last request, the last replica."""
+    ends_s = [counted_until_s(results)]
+    for frame, column in ((ended_records(results), "finished_s"), (results.replicas, "end_s")):
         if not frame.empty:
             ends_s.append(float(frame[column].max()))
     return max(ends_s)

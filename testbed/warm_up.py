@@ -1,24 +1,11 @@
-"""Until when a run warms up: what is scheduled before counts for no figure."""
+"""Until when a run warms up by its servers' KV caches: what is scheduled before counts for no figure."""
 
 import pandas as pd
-
-from testbed.results import Results
 
 # The fleet is warm once its KV caches hold what they hold in steady state: 30 to 40 % of them, but at most 1000 s are
 # waited for it. Source: arXiv 2401.17644 (BurstGPT), evaluation of serving systems.
 WARM_KV_FRACTION = 0.3
 LONGEST_WARM_UP_S = 1000.0
-
-
-def warm_up_until_s(results: Results) -> float:
-    """When the run's warm-up was over; 0 = it had none."""
-    return float(results.environment.get("warm_up_until_s") or 0.0)
-
-
-def measured_records(results: Results) -> pd.DataFrame:
-    """The records of the requests that were scheduled after the warm-up."""
-    until_s = warm_up_until_s(results)
-    return results.records[results.records["scheduled_s"] >= until_s] if until_s else results.records
 
 
 def find_warm_up_end(engine: pd.DataFrame, run_s: float) -> tuple[float, str | None]:

@@ -19,6 +19,7 @@ from loadgen.trace import Trace
 from testbed.progress import TerminalProgress, replay_figures
 from testbed.replay_records import (
     correct_length,
+    describe_early_end,
     describe_senders,
     make_parts_folder,
     senders_sentence,
@@ -85,8 +86,10 @@ def replay_watched(
     watcher: Watcher,
     stay: Callable[[ReplayOutcome], None],
     progress: TerminalProgress,
-) -> tuple[ReplayOutcome, list[str]]:
-    """Replay into a results folder that has its config.yaml; gives also what went wrong with the measurement.
+) -> tuple[str | None, list[str]]:
+    """Replay into a results folder that has its config.yaml.
+
+    Gives how the run was cut short (None = it was not), and what went wrong with the measurement.
 
     Needs an initialised Ray.
 
@@ -102,6 +105,7 @@ def replay_watched(
         outcome = _send(sending, folder, environment, watcher, progress)
         store_replay(folder, outcome)
         problems = [*correct_length(environment, outcome, settings), *describe_senders(environment, outcome)]
+        cut_short = describe_early_end(environment, outcome)
         if settings.spread:
             progress.say(senders_sentence(outcome.senders))
         stay(outcome)
@@ -113,7 +117,7 @@ def replay_watched(
         environment["warm_up_until_s"], said = find_warm_up_end(read_results(folder).engine, sending.run_s)
         problems += [said] if said else []
     write_environment(folder, environment)
-    return outcome, [*outcome.lost_actors, *problems]
+    return cut_short, [*outcome.lost_actors, *problems]
 
 
 def _send(

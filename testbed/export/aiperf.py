@@ -14,9 +14,9 @@ import numpy as np
 
 from loadgen.metrics import Floats
 from loadgen.records import Cause, Status
+from testbed.counted_part import counted_records
 from testbed.export.sent_requests import SentRequests, sent_requests
 from testbed.results import Results
-from testbed.warm_up import measured_records
 
 REQUESTS_FILE, SUMMARY_FILE = "profile_export.jsonl", "profile_export_aiperf.json"
 _SCHEMA_VERSION = "1.4"
@@ -27,7 +27,7 @@ _NS_PER_S = 1_000_000_000
 def write_aiperf_files(results: Results, folder: Path) -> tuple[Path, Path]:
     """Write both files into `folder`, which is made; returns their paths."""
     folder.mkdir(parents=True, exist_ok=True)
-    requests, start_epoch_s = sent_requests(measured_records(results)), _start_epoch_s(results)
+    requests, start_epoch_s = sent_requests(counted_records(results)), _start_epoch_s(results)
     lines = (json.dumps(line, allow_nan=False) + "\n" for line in request_lines(requests, start_epoch_s))
     with (folder / REQUESTS_FILE).open("w", encoding="utf-8") as file:
         file.writelines(lines)

@@ -12,17 +12,17 @@ from typing import Any
 import numpy as np
 
 from loadgen.metrics import Floats
+from testbed.counted_part import counted_records
 from testbed.export.sent_requests import SentRequests, sent_requests
 from testbed.results import Results
 from testbed.summary import service_slos
-from testbed.warm_up import measured_records
 
 _LEVEL = 99
 
 
 def vllm_bench_json(results: Results) -> dict[str, Any]:
     """The document; `generated_texts` are empty, as texts are not kept."""
-    requests = sent_requests(measured_records(results))
+    requests = sent_requests(counted_records(results))
     is_ok = requests.is_ok
     count = len(requests.rows)
     output_lens = np.where(is_ok, requests.output_tokens, 0)
@@ -69,7 +69,7 @@ def _head(results: Results, count: int) -> dict[str, Any]:
         "model_id": model,
         "tokenizer_id": model,
         "num_prompts": count,
-        "request_rate": len(measured_records(results)) / duration_s if duration_s else "inf",
+        "request_rate": len(counted_records(results)) / duration_s if duration_s else "inf",
         "burstiness": 1.0,
         "max_concurrency": None,
     }

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from autoscaler.interface import Slo
+from testbed.counted_part import ended_records
 from testbed.models_results import by_model_and_service, names_of_models, of_model
 from testbed.models_summary import summarise_results
 from testbed.results import Results
@@ -100,6 +101,7 @@ class RunFacts:
 def gather_facts(results: Results) -> RunFacts:
     """Take a run's figures from its folder; compute them where it was cut short before they were written."""
     summary = results.summary if results.summary is not None else summarise_results(results)
+    results = replace(results, records=ended_records(results))
     names, duration_s = names_of_models(results), run_duration_s(results)
     if not names:
         return RunFacts(results, summary, duration_s, service_slos(results.config))

@@ -6,13 +6,13 @@ from typing import Any
 import pandas as pd
 
 from loadgen.records import Status
+from testbed.counted_part import counted_records
 from testbed.report.facts import RunFacts
 from testbed.report.number_text import NOTHING, failure_percent, latency, percent, quantity
 from testbed.report.palette import colour_of_cause
 from testbed.report.time_bins import instant, length
 from testbed.report.verdict import reason_of
 from testbed.summary import initial_replicas
-from testbed.warm_up import measured_records
 
 MOST_CHANGES = 2000
 NOT_KNOWN = "not known"
@@ -195,7 +195,7 @@ def _first_target(facts: RunFacts) -> int | None:
 
 def failure_table(facts: RunFacts) -> list[FailureRow]:
     """One row per cause, the most frequent first; a warm-up does not count."""
-    records = measured_records(facts.results)
+    records = counted_records(facts.results)
     failed = records[records["status"] != Status.OK]
     rows = []
     for cause, part in failed.groupby(failed["cause"].fillna("unknown")):

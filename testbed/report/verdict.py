@@ -6,12 +6,12 @@ import numpy as np
 
 from loadgen.records import Cause, Status
 from testbed.burst_response import burst_before
+from testbed.counted_part import counted_records
 from testbed.fleet_metrics import replica_counts
 from testbed.report.facts import RunFacts
 from testbed.report.number_text import percent, quantity
 from testbed.report.panels import Floats
 from testbed.report.time_bins import length, moment
-from testbed.warm_up import measured_records
 
 # As they read after 'because'.
 REASONS: dict[str, str] = {
@@ -77,7 +77,7 @@ def list_warnings(facts: RunFacts) -> list[str]:
     if summary.get("cut_short"):
         warnings.append(f"This run was cut short: {summary['cut_short']}")
     warnings.extend(str(problem) for problem in summary.get("problems") or [])
-    planned, recorded = summary["planned_requests"], len(records)
+    planned, recorded = summary["planned_requests"], summary["recorded_requests"]
     if recorded != planned:
         warnings.append(f"{recorded:,} of {planned:,} planned requests have a record; a valid run has one for each.")
     if repeated := int(records["request_id"].duplicated().sum()):
@@ -157,7 +157,7 @@ def _because(facts: RunFacts, failures: int) -> str:
 
 def _when(facts: RunFacts) -> str:
     """Where most failures lie in time, if they lie close together."""
-    measured, by_cause = measured_records(facts.results), facts.total["by_cause"]
+    measured, by_cause = counted_records(facts.results), facts.total["by_cause"]
     failed_s = np.sort(measured.loc[measured["status"] != Status.OK, "scheduled_s"].to_numpy(np.float64))
     stretch = closest_stretch(failed_s)
     if stretch.failures == 1:

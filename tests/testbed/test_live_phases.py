@@ -135,7 +135,7 @@ def test_after_an_interrupt_the_engines_last_word_is_still_heard(tmp_path: Path)
         run.wait(timeout=120)
     results = read_results(tmp_path / "out")
     assert results.summary is not None, (tmp_path / "said.txt").read_text()
-    assert results.summary["cut_short"] == "interrupted"
+    assert results.summary["cut_short"].startswith("it was interrupted at ")
     ended = results.records[(results.records["cause"] == "run_ended") & results.records["sent_s"].notna()]
     begun = ended[ended["first_token_s"].notna()]
     assert len(begun) > 0

@@ -191,7 +191,7 @@ def test_after_an_interrupt_the_engines_last_word_is_still_heard(served: Served,
     said, _ = process.communicate(timeout=60)
     results = read_results(out)
     assert results.summary is not None, said
-    assert results.summary["cut_short"] == "interrupted"
+    assert results.summary["cut_short"].startswith("it was interrupted at ")
     assert len(results.records) == results.summary["planned_requests"]
     ended = results.records[(results.records["cause"] == "run_ended") & results.records["sent_s"].notna()]
     assert len(ended) > 0

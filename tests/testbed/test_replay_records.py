@@ -1,6 +1,7 @@
 """What a replay leaves in the results folder."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,13 @@ from loadgen.crew import SendingNode
 from loadgen.failure_phase import ServerWord
 from loadgen.records import Cause, Phase, RequestRecord, Status, read_records, records_table
 from loadgen.replay import ReplayOutcome
-from testbed.replay_records import describe_senders, make_parts_folder, store_phases, store_replay
+from testbed.replay_records import (
+    describe_early_end,
+    describe_senders,
+    make_parts_folder,
+    store_phases,
+    store_replay,
+)
 from testbed.results import RECORDS
 
 
@@ -35,7 +42,7 @@ def timed_out(number: int, first_token_s: float | None) -> RequestRecord:
 def test_records_are_there_at_once_and_get_their_phases_when_the_server_has_told_them(tmp_path: Path) -> None:
     make_parts_folder(tmp_path)
     table = records_table([timed_out(0, None), timed_out(1, 2.0)])
-    outcome = ReplayOutcome(table, 0.0, is_interrupted=False, lost_actors=(), parts=(), run_tag="tag")
+    outcome = ReplayOutcome(table, 0.0, interrupted_s=None, lost_actors=(), parts=(), run_tag="tag")
     store_replay(tmp_path, outcome)
     assert read_records(tmp_path / RECORDS)["phase"].to_pylist() == [None, None]
     store_phases(tmp_path, outcome, {"api": 10.0})
@@ -44,13 +51,25 @@ def test_records_are_there_at_once_and_get_their_phases_when_the_server_has_told
     assert read_records(tmp_path / RECORDS)["phase"].to_pylist() == ["engine_queue", "preemption"]
 
 
+def test_a_run_that_was_cut_short_says_where_and_what_is_in_no_figure_by_it() -> None:
+    cut = [replace(timed_out(number, None), status=Status.CANCELLED, cause=Cause.RUN_ENDED) for number in (1, 2, 3)]
+    table = records_table([timed_out(0, None), *cut[:2], replace(cut[2], sent_s=None, attempts=0)])
+    outcome = ReplayOutcome(table, 0.0, 6.54, lost_actors=(), parts=(), run_tag="tag")
+    environment: dict[str, Any] = {"trace": {"duration_s": 10.0}}
+    assert describe_early_end(environment, outcome) == (
+        "it was interrupted at 6.5 s of 10.0 s; in no figure: what was on its way (2) and what was not sent (1)"
+    )
+    assert environment["cut_short_s"] == 6.54
+    assert describe_early_end({}, replace(outcome, interrupted_s=None)) is None
+
+
 def test_the_results_say_where_requests_were_sent_from_and_whether_the_clocks_there_are_known_well_enough() -> None:
     here = SendingNode("10.0.0.1", "a", True, 2, 0.0, 0.0, 0.0, (1.5, 2.5))
     near = SendingNode("10.0.0.2", "b", False, 2, 3.5, 0.0005, 0.001, (1.0, 2.0))
     far = SendingNode("10.0.0.3", "c", False, 1, -0.2, 0.004, -0.008, (0.5,))
     lost = SendingNode("10.0.0.4", "d", False, 1, 0.1, 0.0005, None, (0.0,))
     outcome = ReplayOutcome(
-        records_table([]), 0.0, False, lost_actors=(), parts=(), run_tag="tag", senders=(here, near, far, lost)
+        records_table([]), 0.0, None, lost_actors=(), parts=(), run_tag="tag", senders=(here, near, far, lost)
     )
     environment: dict[str, Any] = {}
     problems = describe_senders(environment, outcome)
