@@ -72,6 +72,7 @@ def load_command(
     knee_from: options.KneeFrom = 1.0,
     knee_step_s: options.KneeStepSeconds = 60.0,
     self_test: options.SelfTest = True,
+    settle_s: options.SettleSeconds = 0.0,
     window_s: options.WindowSeconds = None,
     chunk_offsets: options.ChunkOffsets = True,
     chunk_tokens: options.ChunkTokens = False,
@@ -140,6 +141,7 @@ def load_command(
         self_test=self_test,
         chunk_offsets=chunk_offsets,
         chunk_tokens=chunk_tokens,
+        settle_s=settle_s,
         window_s=window_s,
         metrics_urls=None if metrics_url is None else tuple(metrics_url),
     )

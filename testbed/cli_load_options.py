@@ -137,6 +137,12 @@ KneeStepSeconds = Annotated[float, typer.Option(help="Length of a step.", rich_h
 SelfTest = Annotated[
     bool, typer.Option(help="First measure what this client can send in time.", rich_help_panel=OUTPUT)
 ]
+SettleSeconds = Annotated[
+    float,
+    typer.Option(
+        min=0, help="Watch a burstscale fleet for so long after the traffic, to see it shrink.", rich_help_panel=OUTPUT
+    ),
+]
 WindowSeconds = Annotated[
     float | None,
     typer.Option(

@@ -27,7 +27,7 @@ from testbed.collector import Collector
 from testbed.conclude import conclude_run
 from testbed.config import Experiment, as_yaml_values, load_workload, with_traffic
 from testbed.environment import describe_environment, describe_trace
-from testbed.last_reports import LAST_REPORTS, last_reports_epoch_s, wait_until
+from testbed.fleet_settling import watch_fleet_settle
 from testbed.progress import TerminalProgress
 from testbed.ray_cluster import ray_cluster
 from testbed.results import create_results_folder, write_config
@@ -100,13 +100,9 @@ def _replay_and_watch(
     )
 
     def stay(outcome: ReplayOutcome) -> None:
-        is_interrupted = outcome.is_interrupted
-        told_epoch_s = last_reports_epoch_s(experiment.app.control.metrics_interval_s, is_interrupted=is_interrupted)
-        if is_interrupted:
-            wait_until(told_epoch_s, LAST_REPORTS, progress)
-        else:
-            settled_epoch_s = outcome.start_epoch_s + environment["trace"]["duration_s"] + config.settle_s
-            wait_until(max(settled_epoch_s, told_epoch_s), "watching the fleet settle", progress)
+        settled_epoch_s = outcome.start_epoch_s + environment["trace"]["duration_s"] + config.settle_s
+        interval_s = experiment.app.control.metrics_interval_s
+        watch_fleet_settle(interval_s, settled_epoch_s, progress, is_interrupted=outcome.is_interrupted)
 
     return replay_watched(sending, folder, environment, Collector(folder, _ask_fleet), stay, progress)
 

@@ -25,8 +25,8 @@ from testbed.client_settings import ClientSettings, client_config_of
 from testbed.collector import Collector
 from testbed.conclude import conclude_run
 from testbed.environment import describe_environment, describe_trace
+from testbed.fleet_settling import watch_fleet_settle
 from testbed.fleet_source import HttpFleet, find_fleet
-from testbed.last_reports import LAST_REPORTS, last_reports_epoch_s, wait_until
 from testbed.progress import TerminalProgress
 from testbed.ray_cluster import ray_cluster
 from testbed.replay_settings import ReplaySettings
@@ -55,6 +55,7 @@ class LoadSettings:
     client: ClientSettings | None = None
     ramp: Ramp | None = None
     self_test: bool = True
+    settle_s: float = 0.0  # a fleet of ours is watched for so long after the traffic
     window_s: float | None = None  # of the figures over time; None = as the run's length suggests
     chunk_offsets: bool = True
     chunk_tokens: bool = False  # a fleet of ours is asked in any case
@@ -169,8 +170,9 @@ def send_load(
 
     def stay(outcome: ReplayOutcome) -> None:
         if fleet:
+            settled_epoch_s = outcome.start_epoch_s + sending.run_s + settings.settle_s
             interval_s = fleet.description.control.metrics_interval_s
-            wait_until(last_reports_epoch_s(interval_s, is_interrupted=outcome.is_interrupted), LAST_REPORTS, progress)
+            watch_fleet_settle(interval_s, settled_epoch_s, progress, is_interrupted=outcome.is_interrupted)
 
     environment = _describe_environment(trace, ready, settings) | client.environment
     cut_short, problems = replay_watched(sending, folder, environment, _watcher(ready, folder), stay, progress)

@@ -128,7 +128,7 @@ def wait_until_served(url: str, said: Path) -> None:
 @pytest.fixture(scope="module")
 def burst(served: Served) -> Results:
     """The results of the whole trace."""
-    process = served.load(served.folder / "out", "--api-key-env", KEY_VARIABLE)
+    process = served.load(served.folder / "out", "--api-key-env", KEY_VARIABLE, "--settle-s", "4")
     said, _ = process.communicate(timeout=200)
     assert process.returncode == 0, said
     return read_results(served.folder / "out")
@@ -141,6 +141,12 @@ def test_without_the_key_nothing_is_told(served: Served, tmp_path: Path) -> None
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 2
     assert "check the API key" in said
+
+
+def test_the_fleet_is_watched_on_after_the_traffic(burst: Results) -> None:
+    watched_s = burst.environment["trace"]["duration_s"] + 4
+    assert burst.replicas["end_s"].max() >= watched_s - 1.5  # it is asked twice a second
+    assert burst.engine["time_s"].max() >= watched_s - 2.5
 
 
 def test_every_failure_has_a_phase_and_engines_name_theirs(burst: Results) -> None:

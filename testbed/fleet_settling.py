@@ -1,14 +1,29 @@
-"""The wait after a replay for what engines still tell of its requests."""
+"""The wait after a replay: for what engines still tell of its requests, and to see the fleet shrink."""
 
 import time
 
 from testbed.progress import TerminalProgress
 
-LAST_REPORTS = "waiting for the engines' last reports"
 # A request that was cut off is in its engine's next report, or where that was under way already in the one after.
 _REPORTS = 2
 # Who has interrupted a run waits no longer than this.
 _LONGEST_AFTER_INTERRUPT_S = 10.0
+
+
+def watch_fleet_settle(
+    interval_s: float, settled_epoch_s: float, progress: TerminalProgress, *, is_interrupted: bool
+) -> None:
+    """Wait until the fleet has had its time to shrink, and at least for the last reports of its engines.
+
+    Args:
+        interval_s: engines report once in so long.
+        settled_epoch_s: until when the fleet is watched; who has interrupted the run does not wait for that.
+    """
+    told_epoch_s = last_reports_epoch_s(interval_s, is_interrupted=is_interrupted)
+    if is_interrupted or told_epoch_s >= settled_epoch_s:
+        wait_until(told_epoch_s, "waiting for the engines' last reports", progress)
+    else:
+        wait_until(settled_epoch_s, "watching the fleet settle", progress)
 
 
 def last_reports_epoch_s(interval_s: float, *, is_interrupted: bool) -> float:
