@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from loadgen.metrics import (
     Floats,
+    Latencies,
     LatencyPromise,
     Mask,
     as_frame,
@@ -101,9 +102,8 @@ def windowed_metrics(
     latencies = request_latencies(frame)
     is_ok = latencies.is_ok
     scheduled_s, finished_s = float_column(frame, "scheduled_s"), float_column(frame, "finished_s")
-    last_s = max(end_s, start_s, float(scheduled_s.max(initial=0.0)), float(finished_s[is_ok].max(initial=0.0)))
-    edges_s = np.asarray(start_s + np.arange(math.floor((last_s - start_s) / window_s) + 3) * window_s, np.float64)
-    edges_s = edges_s[: np.searchsorted(edges_s, last_s, side="right") + 1]  # the last edge is the first after the end
+    last_s = max(end_s, float(scheduled_s.max(initial=0.0)), float(finished_s[is_ok].max(initial=0.0)))
+    edges_s = _edges_s(start_s, last_s, window_s)
     windows = len(edges_s) - 1
     window = window_of(scheduled_s, edges_s)
     offered = count_per_window(window, windows)
@@ -111,15 +111,10 @@ def windowed_metrics(
     has_tpot = is_ok & ~np.isnan(latencies.tpot_s)
     answered = count_per_window(window[has_tpot], windows)
     tpot_sum_s = np.bincount(window[has_tpot], latencies.tpot_s[has_tpot], minlength=windows + 1)[:windows]
-    attained, late, slow = np.full((3, windows), np.nan)
-    if set(frame["service"].unique()) <= set(slos):
-        is_attained = attained_promise(frame, latencies, slos)
-        promised_s = frame["service"].map({service: slo.ttft_s for service, slo in slos.items()}).to_numpy(np.float64)
-        is_late = is_ok & (latencies.ttft_s > promised_s)
-        attained, late, slow = (
-            count_per_window(window[chosen], windows).astype(np.float64)
-            for chosen in (is_attained, is_late, is_ok & ~is_attained & ~is_late)
-        )
+    attained, late, slow = (
+        np.full(windows, np.nan) if chosen is None else count_per_window(window[chosen], windows).astype(np.float64)
+        for chosen in _kept_and_missed(frame, latencies, slos)
+    )
     return pd.DataFrame(
         {
             "start_s": edges_s[:-1],
@@ -136,6 +131,25 @@ def windowed_metrics(
             "attainment_fraction": _shares(attained, offered),
         }
     )
+
+
+def _edges_s(start_s: float, last_s: float, window_s: float) -> Floats:
+    """The edges of windows from `start_s` on; the last edge is the first after `last_s`."""
+    most = math.floor((max(last_s, start_s) - start_s) / window_s) + 3
+    edges_s = np.asarray(start_s + np.arange(most) * window_s, np.float64)
+    return edges_s[: np.searchsorted(edges_s, max(last_s, start_s), side="right") + 1]
+
+
+def _kept_and_missed(
+    frame: pd.DataFrame, latencies: Latencies, slos: Mapping[str, LatencyPromise]
+) -> tuple[Mask | None, Mask | None, Mask | None]:
+    """Which requests attain the SLO, got their first token late, or further ones too slowly; None = no SLO is set."""
+    if not set(frame["service"].unique()) <= set(slos):
+        return None, None, None
+    is_attained = attained_promise(frame, latencies, slos)
+    promised_s = frame["service"].map({service: slo.ttft_s for service, slo in slos.items()}).to_numpy(np.float64)
+    is_late = latencies.is_ok & (latencies.ttft_s > promised_s)
+    return is_attained, is_late, latencies.is_ok & ~is_attained & ~is_late
 
 
 def lost_windows(attained: NDArray[np.number], offered: NDArray[np.integer]) -> Mask:
