@@ -136,7 +136,7 @@ def test_a_load_that_gets_sigterm_leaves_a_partial_report_and_no_process(
     printed, said = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM
     assert said == "burstscale: ending in order after SIGTERM; another one ends it at once\n"
-    assert "This run was cut short: interrupted" in printed
+    assert "This run was cut short: it was interrupted at " in printed
     assert [command_of(each) for each in started if command_of(each)] == []
     records = read_results(out).records
     assert len(records) == json.loads((out / "summary.json").read_text())["planned_requests"]
