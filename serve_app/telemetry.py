@@ -13,6 +13,7 @@ from serve_app.traffic import CutOff, EngineSample
 from serve_app.traffic_monitor import find_monitor
 
 PUSH_TIMEOUT_S = 5.0
+LAST_PUSH_TIMEOUT_S = 1.0  # a replica that is told to go does not stay for it
 MOST_CUT_OFF = 10_000  # are kept while the monitor does not answer
 
 
@@ -86,12 +87,24 @@ class EngineReporter:
         self._sampled_at_s = time.time()
         self._last: EngineSample | None = None
         self._cut_off: list[CutOff] = []
+        self._monitor: Any | None = None
+        self._reporting = asyncio.Lock()
 
     def start(self) -> None:
         """Begin to report, from the running event loop."""
         self._load_at_last_sample = self._read_load()
         self._sampled_at_s = time.time()
         self._task = asyncio.get_running_loop().create_task(self._report_forever())
+
+    async def finish(self) -> None:
+        """Report what has come since the last report, and no more: the replica is about to go."""
+        if self._task is None:
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LAST_PUSH_TIMEOUT_S):
+                async with self._reporting:  # a report that is under way gets through
+                    self._task.cancel()
+                await self._report()
 
     def note_cut_off(self, request_id: str, phase: Phase) -> None:
         """A request ends here before the engine has brought it to its end; the next reports tell."""
@@ -132,20 +145,23 @@ class EngineReporter:
         return self._last
 
     async def _report_forever(self) -> None:
-        monitor: Any | None = None
         due_s = time.monotonic()
         while True:
-            sample = self.sample()
-            try:
-                if monitor is None:
-                    monitor = await asyncio.to_thread(find_monitor, self._app_name)
-                if monitor is not None:
-                    await asyncio.wait_for(monitor.report_engine.remote(sample), PUSH_TIMEOUT_S)
-                    del self._cut_off[: len(sample.cut_off)]
-            except Exception:  # lost, slow or restarting monitor: look for it again at the next sample
-                monitor = None
+            await self._report()
             due_s = max(due_s + self._interval_s, time.monotonic())
             await asyncio.sleep(due_s - time.monotonic())
+
+    async def _report(self) -> None:
+        async with self._reporting:
+            sample = self.sample()
+            try:
+                if self._monitor is None:
+                    self._monitor = await asyncio.to_thread(find_monitor, self._app_name)
+                if self._monitor is not None:
+                    await asyncio.wait_for(self._monitor.report_engine.remote(sample), PUSH_TIMEOUT_S)
+                    del self._cut_off[: len(sample.cut_off)]
+            except Exception:  # lost, slow or restarting monitor: look for it again at the next sample
+                self._monitor = None
 
 
 def _since(before: int | None, now: int | None) -> int | None:

@@ -97,6 +97,10 @@ class EmulatedReplica:
         """Running, waiting, kv_cache_fraction, tokens_per_s of the engine; read by Serve."""
         return self._reporter.autoscaling_stats()
 
+    async def __del__(self) -> None:
+        """Serve calls and awaits it before the replica ends."""
+        await self._reporter.finish()
+
     async def check_health(self) -> None:
         """End the process where the engine has stopped: Serve then replaces the replica at once."""
         if self._work.done():

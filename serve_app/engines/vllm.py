@@ -226,6 +226,12 @@ class VllmReplica(LLMServer):  # type: ignore[misc]
         """Running, waiting, kv_cache_fraction, tokens_per_s of the engine; read by Serve."""
         return self._reporter.autoscaling_stats()
 
+    async def __del__(self) -> None:
+        """Serve calls and awaits it before the replica ends."""
+        if hasattr(self, "_reporter"):
+            await self._reporter.finish()
+        await super().__del__()
+
     async def check_health(self) -> None:
         """Raise where the engine is unwell; end the process where it is dead.
 

@@ -75,6 +75,34 @@ async def test_requests_that_were_cut_off_are_told_until_the_monitor_has_heard_o
     assert monitor.heard[0].cut_off == tuple(told[:2])
 
 
+async def test_a_replica_that_goes_tells_of_the_tokens_since_its_last_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    monitor, made = DeafThenHearing(deaf=0), [0]
+    monkeypatch.setattr("serve_app.telemetry.find_monitor", lambda _app_name: monitor)
+    reporter = EngineReporter("app", "replica", 3600.0, lambda: EngineLoad(0, 0, 0.0, made[0]))
+    await reporter.finish()  # before it was ready there is nothing to tell
+    assert monitor.heard == []
+    reporter.start()
+    while not monitor.heard:
+        await asyncio.sleep(0.001)
+    made[0] = 37
+    await reporter.finish()
+    assert [sample.output_tokens for sample in monitor.heard] == [0, 37]
+    await asyncio.sleep(0)
+    assert len(asyncio.all_tasks()) == 1, "it reports no more"
+
+
+async def test_a_replica_that_goes_does_not_wait_for_a_deaf_monitor(monkeypatch: pytest.MonkeyPatch) -> None:
+    monitor = DeafThenHearing(deaf=1)
+    monkeypatch.setattr("serve_app.telemetry.find_monitor", lambda _app_name: monitor)
+    monkeypatch.setattr("serve_app.telemetry.LAST_PUSH_TIMEOUT_S", 0.01)
+    reporter = EngineReporter("app", "replica", 3600.0, lambda: EngineLoad(0, 0, 0.0, 0))
+    reporter.start()
+    while monitor.deaf:
+        await asyncio.sleep(0.001)
+    monitor.remote = lambda _sample: asyncio.sleep(3600)  # type: ignore[method-assign]
+    await asyncio.wait_for(reporter.finish(), 5)
+
+
 def test_a_gpu_is_read_as_two_shares_or_not_at_all() -> None:
     """On a machine without an NVIDIA driver there is nothing to read, and no error."""
     memory, busy = GpuGauge().read()
