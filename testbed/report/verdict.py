@@ -83,7 +83,7 @@ def list_warnings(facts: RunFacts) -> list[str]:
     if repeated := int(records["request_id"].duplicated().sum()):
         warnings.append(f"{repeated:,} records repeat a request that has one already.")
     if lost := total["by_cause"].get(Cause.CLIENT_LOST, 0):
-        warnings.append(f"The load generator lost {lost:,} requests: an actor of it died.")
+        warnings.append(f"The load generator lost {lost:,} requests: a process of it ended before they had.")
     validity = summary.get("validity") or {"reasons": []}
     warnings.extend(f"This run is not valid: {reason}." for reason in validity["reasons"])
     if facts.fleet and facts.fleet["policy_errors"]:

@@ -44,7 +44,7 @@ def burstscale(*arguments: str | Path) -> Finished:
     return Finished(code, stdout.getvalue(), stderr.getvalue())
 
 
-def burstscale_process(*arguments: str | Path, cwd: Path = ROOT) -> Finished:
+def burstscale_process(*arguments: str | Path, cwd: Path = ROOT, timeout_s: float = 300) -> Finished:
     """Run the command in a process of its own."""
     done = subprocess.run(
         [sys.executable, "-m", "testbed.cli", *map(str, arguments)],
@@ -52,7 +52,7 @@ def burstscale_process(*arguments: str | Path, cwd: Path = ROOT) -> Finished:
         env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=timeout_s,
         check=False,
     )
     return Finished(done.returncode, done.stdout, done.stderr)

@@ -1,16 +1,11 @@
 """The whole loop on real vLLM: the Azure trace, two replicas and more, tokens that vLLM generated."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import yaml
 
 from testbed.results import Results, read_results
+from tests.testbed.command import ROOT, burstscale_process
 
-ROOT = Path(__file__).parents[2]
 AZURE = ROOT.parent / "shared/data/traces/azure_2023/AzureLLMInferenceTrace_conv.csv"
 # A second replica takes 45 s on a quiet machine and over 100 s while two cores also serve: time for it to come and to
 # help. A third one that starts at the same time would hold both up.
@@ -20,18 +15,6 @@ pytestmark = [pytest.mark.vllm, pytest.mark.timeout(1200)]
 pytest.importorskip("vllm", reason="vLLM is not installed: make test-vllm installs it")
 
 
-def burstscale(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "testbed.cli", *map(str, arguments)],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "160"},
-        capture_output=True,
-        text=True,
-        timeout=1000,
-        check=False,
-    )
-
-
 @pytest.fixture(scope="module")
 def vllm_run(tmp_path_factory: pytest.TempPathFactory) -> Results:
     """The tiny model made, and the trace replayed against it, as a newcomer would type it."""
@@ -39,13 +22,14 @@ def vllm_run(tmp_path_factory: pytest.TempPathFactory) -> Results:
         pytest.skip(f"the Azure trace is not here ({AZURE.name}; see README)")
     folder = tmp_path_factory.mktemp("vllm")
     (folder / "configs").symlink_to(ROOT / "configs")
-    made = burstscale(folder, "tiny-model", "models/tiny-llama")
+    made = burstscale_process("tiny-model", "models/tiny-llama", cwd=folder)
     assert made.returncode == 0, made.stderr
     served = yaml.safe_load((ROOT / "configs/serve/vllm_cpu.yaml").read_text())
     served["applications"][0]["args"]["fleet"]["max_replicas"] = MOST_REPLICAS
     (folder / "serve.yaml").write_text(yaml.safe_dump(served))
     experiment = ("configs/experiments/azure_conv_vllm_cpu.yaml", "--serve", "serve.yaml")
-    done = burstscale(folder, "run", *experiment, "--trace", AZURE, "--limit-s", LIMIT_S, "-o", "out")
+    traffic = ("--trace", AZURE, "--limit-s", f"{LIMIT_S}")
+    done = burstscale_process("run", *experiment, *traffic, "-o", "out", cwd=folder, timeout_s=1000)
     assert done.returncode == 0, done.stderr
     return read_results(folder / "out")
 

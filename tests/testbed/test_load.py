@@ -1,10 +1,7 @@
 """`burstscale load` against a server whose every answer is known: what is sent, recorded, written and left out."""
 
-import contextlib
 import hashlib
-import io
 import json
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,11 +14,9 @@ import yaml
 from loadgen.formats.detect import read_trace
 from loadgen.trace import make_trace
 from loadgen.trace_file import load_trace, save_trace
-from testbed import cli
 from testbed.results import read_results
 from tests.loadgen.conftest import Ask, MockServer, Script
-
-DEMO = Path(__file__).parents[2] / "configs/workloads/burst_demo.yaml"
+from tests.testbed.command import DEMO, Finished, burstscale
 
 
 @pytest.fixture
@@ -31,21 +26,9 @@ def server() -> Iterator[MockServer]:
     running.close()
 
 
-def load(*arguments: str | Path) -> tuple[int, str, str]:
-    """Run `burstscale load`; gives the exit code, and what it printed to both ends."""
-    stdout, stderr, code = io.StringIO(), io.StringIO(), 0
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        contextlib.redirect_stdout(stdout),
-        contextlib.redirect_stderr(stderr),
-    ):
-        patch.setattr(sys, "argv", ["burstscale", "load", *map(str, arguments)])
-        patch.setenv("COLUMNS", "200")
-        try:
-            cli.main()
-        except SystemExit as exit_:
-            code = exit_.code if isinstance(exit_.code, int) else int(exit_.code is not None)
-    return code, stdout.getvalue(), stderr.getvalue()
+def load(*arguments: str | Path) -> Finished:
+    """Run `burstscale load`."""
+    return burstscale("load", *arguments)
 
 
 def conversations(folder: Path) -> Path:
