@@ -15,6 +15,8 @@ from loadgen.http_head import BadAnswer, ResponseHead, end_of_head, parse_head
 # which the server is just closing would count as a failure of the server.
 _KEEP_ALIVE_S = 4.0
 _SWEEP_INTERVAL_S = 1.0
+# An aborted connection says within a turn or two of the event loop that it is lost; none may hold up a run's results.
+_CLOSING_S = 5.0
 
 
 class Reader(Protocol):
@@ -78,7 +80,7 @@ class ConnectionPool:
         self._addresses = list(dict.fromkeys(str(address[0]) for *_, address in found))
 
     async def close(self) -> None:
-        """Close all connections and return once none is left."""
+        """Close all connections and return once none is left, as a rule at once."""
         if self._sweep is not None:
             self._sweep.cancel()
         self._idle.clear()
@@ -87,7 +89,8 @@ class ConnectionPool:
         await asyncio.gather(*self.opening, return_exceptions=True)
         for connection in list(self.connections):
             connection.abort()
-        while self.connections:
+        patience_s = time.monotonic() + _CLOSING_S
+        while self.connections and time.monotonic() < patience_s:
             await asyncio.sleep(0)
 
     def send(self, message: Sequence[bytes | memoryview], reader: Reader) -> Call:
@@ -150,8 +153,9 @@ class ConnectionPool:
                 last_error = error
                 continue
             except asyncio.CancelledError:
-                if connection.is_open:  # it had just been made
+                if connection.is_open:  # it had just been made; uvloop closes it without telling the protocol
                     connection.abort()
+                    self.connections.discard(connection)
                 raise
             if self._addresses and self._addresses[0] != address:
                 self._addresses = [address, *(other for other in self._addresses if other != address)]

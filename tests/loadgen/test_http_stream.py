@@ -5,14 +5,17 @@ import shutil
 import ssl
 import subprocess
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 
 from loadgen.client import StreamClient, send_request
+from loadgen.http_head import ResponseHead
+from loadgen.http_stream import ConnectionPool, _Connection
 from loadgen.plan import PlannedRequest
 from loadgen.records import Cause, RequestRecord, Status
 from loadgen.run_clock import RunClock
@@ -49,6 +52,19 @@ async def serving(host: str, tls: ssl.SSLContext | None = None) -> AsyncIterator
         yield server.sockets[0].getsockname()[1], seen
     finally:
         server.close()
+
+
+class NoReader:
+    """Of a request that is given up before anything comes."""
+
+    def head_received(self, head: ResponseHead) -> None:
+        raise AssertionError(head)
+
+    def body_received(self, content: bytes, *, is_last: bool) -> None:
+        raise AssertionError(content, is_last)
+
+    def ended(self, failure: str | None) -> None:
+        raise AssertionError(failure)
 
 
 async def send(url: str, body: bytes = b"{}", times: int = 1) -> list[RequestRecord]:
@@ -134,6 +150,44 @@ async def test_idle_connections_are_closed_before_servers_close_them(monkeypatch
         assert client.open_connections == 1
         await asyncio.sleep(0.3)
         assert client.open_connections == 0
+
+
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+@pytest.mark.parametrize("is_at_once", [True, False])
+def test_a_request_that_is_given_up_while_its_connection_is_made_leaves_none(
+    new_loop: Callable[[], asyncio.AbstractEventLoop], is_at_once: bool, monkeypatch: Any
+) -> None:
+    """As happens where a stalled machine has both wait: at once, or before the task that opens it goes on."""
+    connection_made = _Connection.connection_made
+    abort: list[Callable[[], None]] = []
+
+    def made(connection: _Connection, transport: asyncio.BaseTransport) -> None:
+        connection_made(connection, transport)
+        if is_at_once:
+            abort[0]()
+        else:
+            asyncio.get_running_loop().call_soon(abort[0])
+
+    async def give_up() -> bytes:
+        at_server: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+        async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            at_server.set_result(await reader.read())
+            writer.close()
+
+        async with await asyncio.start_server(talk, "127.0.0.1", 0) as server:
+            pool = ConnectionPool(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+            await pool.open()
+            abort.append(pool.send([b"GET"], NoReader()).abort)
+            received = await asyncio.wait_for(at_server, 5)
+            assert not pool.opening
+            assert not pool.connections
+            await pool.close()
+        return received
+
+    monkeypatch.setattr(_Connection, "connection_made", made)
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        assert runner.run(give_up()) == b""
 
 
 def test_the_answer_used_here_has_the_length_that_it_says() -> None:
