@@ -31,6 +31,8 @@ _POLL_INTERVAL_S = 0.5
 _START_LEAD_S = 1.0
 _STOP_TIMEOUT_S = 10.0
 _ASK_TIMEOUT_S = 5.0
+# Ray has its processes yield to all others (niceness 15): a replica that starts, or a server beside, made senders late.
+_FULL_PRIORITY = {"RAY_worker_niceness": "0"}
 _NO_OFFSET = ClockOffset(0.0, 0.0)  # of the driver's own clock
 
 
@@ -111,6 +113,7 @@ class Crew:
         make = ray.remote(ReplayActor).options(
             num_cpus=0,
             max_concurrency=4,  # `run` in one thread, questions in the others
+            runtime_env={"env_vars": _FULL_PRIORITY},
             scheduling_strategy=on_node(node),
         )
         part = self._parts[index].resolve()

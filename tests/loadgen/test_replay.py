@@ -25,13 +25,13 @@ DEADLINES_S = {"conversation": 5.0, "api": 5.0}
 
 
 class PromptsThatTellTheProcess:
-    """Leave the id of the process that uses them as a file's name."""
+    """Leave the id of the process that uses them as a file's name, with its niceness in the file."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def texts(self, trace: Trace, rows: Sequence[int], seed: int) -> Iterator[str]:
-        (self._folder / str(os.getpid())).touch()
+        (self._folder / str(os.getpid())).write_text(str(os.getpriority(os.PRIO_PROCESS, 0)))
         return synthetic_prompts().texts(trace, rows, seed)
 
 
@@ -157,6 +157,8 @@ def test_an_actor_that_is_killed_leaves_its_requests_as_lost_and_the_others_ok(s
         prompts=PromptsThatTellTheProcess(processes),
         on_progress=kill_one,
     )
+    niceness = {int(each.read_text()) for each in processes.iterdir()}
+    assert niceness == {os.getpriority(os.PRIO_PROCESS, 0)}  # Ray's own processes yield to all others
     rows = outcome.table.to_pylist()
     lost = [row for row in rows if row["status"] != "ok"]
     assert [row["request_id"] for row in rows] == list(range(80))
