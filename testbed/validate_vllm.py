@@ -29,6 +29,8 @@ ENGINE_KWARGS = {
     "load_format": "dummy",
     "dtype": "float32",
     "enforce_eager": True,
+    # In the engine's own process. On CPUs vLLM would start another, and the two poll for each other without rest.
+    "distributed_executor_backend": "vllm.v1.executor.uniproc_executor.UniProcExecutor",
     "enable_prefix_caching": False,
     "max_model_len": 2048,
     "max_num_seqs": 32,

@@ -29,6 +29,7 @@ try:
     from ray import serve
     from ray.llm._internal.common.callbacks.base import CallbackBase
     from ray.llm._internal.serve.core.configs.openai_api_models import ErrorResponse
+    from ray.llm._internal.serve.engines.vllm.vllm_engine import VLLMEngine
     from ray.serve.llm import LLMConfig
     from ray.serve.llm.deployment import LLMServer
     from ray.serve.llm.openai_api_models import ChatCompletionRequest, CompletionRequest
@@ -114,6 +115,15 @@ class LocalModel(CallbackBase):  # type: ignore[misc]
         self.ctx.run_init_node = False
 
 
+class Engine(VLLMEngine):  # type: ignore[misc]
+    """Ray's vLLM engine, with the executor that engine_kwargs name: on CPUs Ray puts its own choice in its place."""
+
+    def _start_async_llm_engine(self, vllm_engine_args: Any, vllm_engine_config: Any, placement_group: Any) -> Any:
+        if (asked := self.llm_config.engine_kwargs.get("distributed_executor_backend")) is not None:
+            vllm_engine_config.parallel_config.distributed_executor_backend = asked
+        return super()._start_async_llm_engine(vllm_engine_args, vllm_engine_config, placement_group)
+
+
 class StepMeter(StatLoggerBase):  # type: ignore[misc]
     """Keeps what vLLM says of itself after each step, as one of its stat loggers, in the replica's process.
 
@@ -171,7 +181,7 @@ class VllmReplica(LLMServer):  # type: ignore[misc]
 
     # Serve awaits an asynchronous constructor: the replica counts as ready when the engine is.
     async def __init__(self, llm_config: Any, *, metrics_interval_s: float) -> None:  # type: ignore[misc]
-        await super().__init__(llm_config)
+        await super().__init__(llm_config, engine_cls=Engine)
         context = serve.get_replica_context()
         self._replica_id = context.replica_id.unique_id
         client = self.engine._engine_client

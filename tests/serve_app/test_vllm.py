@@ -84,6 +84,12 @@ def test_the_openai_client_streams_a_chat_completion_whose_tokens_vllm_made(flee
     assert fleet.reported_output_tokens() - before == 40
 
 
+def test_the_model_runs_in_the_engines_process_as_the_file_says(fleet: Fleet) -> None:
+    """On CPUs Ray and vLLM would start another process, and the two would poll for each other without rest."""
+    (process,) = fleet.engine_processes()
+    assert process in fleet.engine_processes("EngineCore")
+
+
 def test_the_openai_client_streams_a_completion(fleet: Fleet) -> None:
     chunks = list(
         openai_client(fleet).completions.create(
