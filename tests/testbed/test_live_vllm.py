@@ -7,9 +7,9 @@ from testbed.results import Results, read_results
 from tests.testbed.command import ROOT, burstscale_process
 
 AZURE = ROOT.parent / "shared/data/traces/azure_2023/AzureLLMInferenceTrace_conv.csv"
-# A second replica takes 45 s on a quiet machine and over 100 s while two cores also serve: time for it to come and to
-# help. A third one that starts at the same time would hold both up.
-LIMIT_S, MOST_REPLICAS = 180.0, 2
+# A second replica takes about 25 s on a quiet machine, and longer while two cores also serve: time for it to come and to
+# help. A third that starts at the same time would hold both up.
+LIMIT_S, MOST_REPLICAS = 150.0, 2
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(1200)]
 pytest.importorskip("vllm", reason="vLLM is not installed: make test-vllm installs it")
@@ -37,7 +37,7 @@ def vllm_run(tmp_path_factory: pytest.TempPathFactory) -> Results:
 def test_there_is_one_record_for_each_request_and_nearly_all_are_ok(vllm_run: Results) -> None:
     records = vllm_run.records
     assert vllm_run.complete
-    assert len(records) == vllm_run.environment["trace"]["requests"] > 700
+    assert len(records) == vllm_run.environment["trace"]["requests"] > 500
     causes = records.groupby(["status", "cause"], dropna=False).size()
     assert (records["status"] == "ok").mean() > 0.8, causes
 
