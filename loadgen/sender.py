@@ -41,6 +41,7 @@ class SenderProgress:
         latest_ttft_s: of the latest requests that ended ok.
         latest_lateness_s: of the latest requests that were sent and have ended.
         cpu_s: processor time that its process has used since the run's start was fixed.
+        as_of_s: when this was put down, in seconds from the run's start: it moves for as long as the sender does.
     """
 
     sent: int = 0
@@ -50,6 +51,7 @@ class SenderProgress:
     latest_ttft_s: tuple[float, ...] = ()
     latest_lateness_s: tuple[float, ...] = ()
     cpu_s: float = 0.0
+    as_of_s: float | None = None
 
 
 class Sender:
@@ -156,6 +158,7 @@ class Sender:
             if self._is_stopped:
                 self._dispatcher.stop()
             await self._dispatcher.run()
+            self._next_publish.cancel()  # from here on, who takes long to end has stopped moving
         self._publish(again=False)
 
     def _open_log(self) -> SentLog:
@@ -222,9 +225,10 @@ class Sender:
             latest_ttft_s=tuple(self._ttft_s),
             latest_lateness_s=tuple(self._lateness_s),
             cpu_s=time.process_time() - self._cpu_before_s,
+            as_of_s=self._clock.now_s(),
         )
         if again:
-            self._loop.call_later(_PUBLISH_INTERVAL_S, self._publish)
+            self._next_publish = self._loop.call_later(_PUBLISH_INTERVAL_S, self._publish)
 
 
 async def _warm_up(target: Target) -> None:
