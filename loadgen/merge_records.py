@@ -14,6 +14,8 @@ _NOT_SENT = "not sent: the process that was to send it ended first"
 _NOT_RECORDED = "sent, but its end was never recorded: the process that had sent it ended first"
 _NOT_KNOWN = "whether it was sent is not known: what the machine that was to send it had noted is lost"
 _NOT_DUE = "not sent: the run was cut short before its instant"
+_CUT_SHORT_BEFORE_SENT = "not sent: the run was cut short before"
+_CUT_SHORT_ON_ITS_WAY = "sent, but its end was never recorded: the run was cut short before"
 
 
 def merge_records(
@@ -27,14 +29,15 @@ def merge_records(
 ) -> pa.Table:
     """One record for each planned request, in order of request_id.
 
-    A planned request without a record becomes CANCELLED with cause CLIENT_LOST: whoever was to send it ended first.
+    A planned request without a record becomes CANCELLED: with cause CLIENT_LOST, since whoever was to send it ended
+    first, or, where the whole run was cut short, RUN_ENDED.
 
     Args:
         parts: tables with `RECORD_SCHEMA`.
         planned: table with `PLANNED_SCHEMA`.
         ended_s: when the run ended, the `finished_s` of requests without a record (never before they were due).
         sent: what was sent, with `SENT_SCHEMA`, as far as it is known of requests without a record.
-        is_cut_short: nobody was left to send anything after `ended_s`: what was due only then has cause RUN_ENDED.
+        is_cut_short: nobody was left after `ended_s`, neither to send nor to see an end.
         unread: requests of which no note could be read, by id.
 
     Raises:
@@ -71,9 +74,10 @@ def _lost_records(
         return values
 
     scheduled_s = noted("scheduled_s", arrival_s)
-    is_not_due = ~is_sent & (scheduled_s > ended_s) & is_cut_short
-    is_unread = np.isin(ids, unread)
-    error = np.select([is_sent, is_not_due, is_unread], [_NOT_RECORDED, _NOT_DUE, _NOT_KNOWN], _NOT_SENT)
+    if is_cut_short:
+        error = np.select([is_sent, scheduled_s > ended_s], [_CUT_SHORT_ON_ITS_WAY, _NOT_DUE], _CUT_SHORT_BEFORE_SENT)
+    else:
+        error = np.select([is_sent, np.isin(ids, unread)], [_NOT_RECORDED, _NOT_KNOWN], _NOT_SENT)
     known: dict[str, Any] = {name: planned[name] for name in PLANNED_SCHEMA.names} | {
         "scheduled_s": scheduled_s,
         "planned_s": pa.array(arrival_s, mask=scheduled_s == arrival_s),
@@ -82,7 +86,7 @@ def _lost_records(
         "finished_s": np.maximum(scheduled_s, ended_s),
         "output_tokens": np.zeros(len(ids), np.int32),
         "status": np.full(len(ids), Status.CANCELLED.value),
-        "cause": np.where(is_not_due, Cause.RUN_ENDED.value, Cause.CLIENT_LOST.value),
+        "cause": np.full(len(ids), (Cause.RUN_ENDED if is_cut_short else Cause.CLIENT_LOST).value),
         "error": error,
     }
     columns = [known.get(field.name, pa.nulls(len(ids), field.type)) for field in RECORD_SCHEMA]

@@ -52,8 +52,8 @@ class ServiceSummary:
     """What became of the requests of one service, or of all.
 
     Attributes:
-        offered: all requests of the trace; one that the load generator cancelled is among them and counts as failed,
-            so that a run cut short never looks better than it was.
+        offered: all requests that are summarised. Whoever summarises a run leaves out those of whose end nobody knows
+            (RUN_ENDED, CLIENT_LOST): here they would be failures.
         failure_fraction: share of the offered requests that did not end ok; None = none were offered.
         by_status: requests per status, every status named.
         by_cause: requests per cause, those that occurred.

@@ -40,8 +40,8 @@ class Cause(StrEnum):
     EMPTY_ANSWER = "empty_answer"
     TOO_LONG = "too_long"
     GIVEN_UP = "given_up"
-    RUN_ENDED = "run_ended"
-    CLIENT_LOST = "client_lost"
+    RUN_ENDED = "run_ended"  # the run was ended, or killed, before
+    CLIENT_LOST = "client_lost"  # the process that had it ended before, in a run that went on
 
 
 class Phase(StrEnum):

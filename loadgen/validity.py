@@ -26,6 +26,7 @@ class Validity:
         planned_cv, sent_cv: coefficient of variation of the gaps between scheduled, and between actual, instants of the
             requests that were sent; None = too few gaps.
         not_sent: requests of the plan that were not sent, as far as is known, although nobody ended the run.
+        unseen_ends: requests that were sent, and whose process ended before they did.
         reasons: one sentence for each limit that is passed; empty = the run is valid.
     """
 
@@ -33,6 +34,7 @@ class Validity:
     planned_cv: float | None
     sent_cv: float | None
     not_sent: int
+    unseen_ends: int
     reasons: tuple[str, ...]
 
     @property
@@ -52,6 +54,7 @@ def judge_validity(records: pa.Table | pd.DataFrame) -> Validity:
     is_sent = ~np.isnan(sent_s)
     given_up = (frame["status"] == Status.CANCELLED) & (frame["cause"] == Cause.RUN_ENDED)
     not_sent = int((~is_sent & ~given_up.to_numpy(dtype=bool)).sum())
+    unseen_ends = int((is_sent & is_value(frame, "cause", Cause.CLIENT_LOST.value)).sum())
     lateness_s = sent_s[is_sent] - scheduled_s[is_sent]
     lateness_p99_s = float(np.percentile(lateness_s, 99)) if len(lateness_s) else None
     planned_cv, sent_cv = gap_cv(scheduled_s[is_sent]), gap_cv(sent_s[is_sent])
@@ -68,7 +71,11 @@ def judge_validity(records: pa.Table | pd.DataFrame) -> Validity:
         )
     if not_sent:
         reasons.append(f"{not_sent:,} requests were not sent as far as is known: the process that had them ended first")
-    return Validity(lateness_p99_s, planned_cv, sent_cv, not_sent, tuple(reasons))
+    if unseen_ends:
+        reasons.append(
+            f"the ends of {unseen_ends:,} requests were not seen: the process that had sent them ended first"
+        )
+    return Validity(lateness_p99_s, planned_cv, sent_cv, not_sent, unseen_ends, tuple(reasons))
 
 
 def failed_requests(records: pa.Table | pd.DataFrame) -> dict[str, int]:

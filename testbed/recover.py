@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from loadgen.errors import InputError
 from loadgen.failure_phase import ServerWord, with_phases
@@ -22,6 +24,9 @@ from testbed.results import CONFIG, PLAN, RECORD_PARTS, RECORDS, Results, read_r
 from testbed.run_lock import LIVE_KINDS, goes_on, is_running, run_lock
 from testbed.summary import service_slos
 from testbed.warm_up import find_warm_up_end
+
+# The processes of a run that is killed end within so long of each other.
+ENDS_WITHIN_S = 5.0
 
 
 def recover_run(folder: Path) -> Results:
@@ -58,7 +63,8 @@ def _recover_records(folder: Path, environment: dict[str, Any], config: dict[str
     Gives how the run ended, and what is wrong with its measurement.
     """
     parts, settings = folder / RECORD_PARTS, parse(ReplaySettings, config.get("replay") or {}, str(folder / CONFIG))
-    cut_short, problems = "it ended after its last request had, and was recovered from what was on the disk", []
+    cut_short = "it ended after its last request had, and was recovered from what was on the disk"
+    problems: list[str] = []
     if not (folder / RECORDS).is_file():
         facts, ended_s, gathered = recover(parts, load_trace(folder / PLAN))
         outcome = ReplayOutcome(
@@ -71,6 +77,7 @@ def _recover_records(folder: Path, environment: dict[str, Any], config: dict[str
             attempts=gathered.attempts,
         )
         correct_length(environment, outcome, settings)
+        problems = [] if settings.sessions else overdue_problems(gathered.table, ended_s)
         recovered = ", and was recovered from what was on the disk"
         cut_short = describe_early_end(environment, outcome, "it ended", recovered) or cut_short
         store_replay(folder, outcome)
@@ -79,8 +86,20 @@ def _recover_records(folder: Path, environment: dict[str, Any], config: dict[str
         environment["warm_up_until_s"], said = find_warm_up_end(
             read_results(folder).engine, environment["trace"]["duration_s"]
         )
-        problems = [said] if said else []
+        problems += [said] if said else []
     return cut_short, problems
+
+
+def overdue_problems(records: pa.Table, ended_s: float) -> list[str]:
+    """Where requests were not sent that had been due long before the run was killed: a sender had ended before it."""
+    is_overdue = pc.and_(pc.is_null(records["sent_s"]), pc.less(records["scheduled_s"], ended_s - ENDS_WITHIN_S))
+    overdue = pc.sum(is_overdue).as_py()
+    if not overdue:
+        return []
+    return [
+        f"{overdue:,} of the requests had not been sent, though due {ENDS_WITHIN_S:g} s or more before the run ended: "
+        "a process that was to send them may have ended earlier."
+    ]
 
 
 def _fill_phases(folder: Path) -> None:

@@ -13,7 +13,14 @@ from serve_app.start_settings import planned_start_s
 from testbed.burst_response import summarise_bursts
 from testbed.cache_metrics import summarise_prefix_cache
 from testbed.client_cost import client_cost
-from testbed.counted_part import counted_records, counted_until_s, ended_records, warm_up_until_s
+from testbed.counted_part import (
+    counted_records,
+    counted_until_s,
+    ended_records,
+    lost_requests,
+    planned_records,
+    warm_up_until_s,
+)
 from testbed.fleet_metrics import summarise_fleet
 from testbed.results import Results
 
@@ -31,8 +38,9 @@ def summarise(results: Results, *, cut_short: str | None = None, problems: Seque
         "planned_requests": planned,
         "recorded_requests": len(results.records),
         "requests_without_end": len(results.records) - len(ended),
+        "lost_requests": lost_requests(results),
         "warm_up": {"until_s": warm_up_s, "requests": len(ended) - len(counted)} if warm_up_s else None,
-        "validity": judge_validity(counted).as_json(),
+        "validity": judge_validity(planned_records(results)).as_json(),
         "requests": summarise_records(counted, slos, until_s - warm_up_s).as_json(),
         "failed_requests": failed_requests(counted),
     }

@@ -70,7 +70,7 @@ def reason_of(cause: str, facts: RunFacts) -> str:
 
 def list_warnings(facts: RunFacts) -> list[str]:
     """What makes the run incomplete or its numbers doubtful, one sentence each."""
-    summary, total, records = facts.summary, facts.total, facts.results.records
+    summary, records = facts.summary, facts.results.records
     warnings = []
     if facts.results.summary is None:
         warnings.append("This run was cut short: its folder has no summary. The figures cover what was recorded.")
@@ -82,8 +82,12 @@ def list_warnings(facts: RunFacts) -> list[str]:
         warnings.append(f"{recorded:,} of {planned:,} planned requests have a record; a valid run has one for each.")
     if repeated := int(records["request_id"].duplicated().sum()):
         warnings.append(f"{repeated:,} records repeat a request that has one already.")
-    if lost := total["by_cause"].get(Cause.CLIENT_LOST, 0):
-        warnings.append(f"The load generator lost {lost:,} requests: a process of it ended before they had.")
+    lost = summary.get("lost_requests") or {"sent": 0, "not_sent": 0}
+    if sum(lost.values()):
+        warnings.append(
+            f"The load generator lost {sum(lost.values()):,} requests, {lost['sent']:,} of them on their way: a "
+            "process of it ended before they had. They are in no figure."
+        )
     validity = summary.get("validity") or {"reasons": []}
     warnings.extend(f"This run is not valid: {reason}." for reason in validity["reasons"])
     if facts.fleet and facts.fleet["policy_errors"]:

@@ -264,18 +264,13 @@ def test_a_lost_request_of_which_no_note_could_be_read_is_not_called_unsent() ->
     assert {(row["status"], row["cause"]) for row in rows} == {("cancelled", "client_lost")}
 
 
-def test_what_was_not_due_when_a_run_was_cut_short_is_told_from_what_was_lost() -> None:
+def test_all_that_a_cut_short_run_left_without_a_record_ended_with_it_and_says_how_far_it_was() -> None:
     log = sent((1, 1.0, 1.5, 1))
     rows = merge_records([records_table([record(0)])], planned(0, 1, 2, 3), 2.5, log, is_cut_short=True).to_pylist()
-    assert [(row["status"], row["cause"]) for row in rows] == [
-        ("ok", None),
-        ("cancelled", "client_lost"),
-        ("cancelled", "client_lost"),
-        ("cancelled", "run_ended"),
-    ]
-    assert [row["error"].split(":")[0] for row in rows[1:]] == [
-        "sent, but its end was never recorded",
-        "not sent",
-        "not sent",
+    assert [(row["status"], row["cause"]) for row in rows] == [("ok", None), *[("cancelled", "run_ended")] * 3]
+    assert [row["error"] for row in rows[1:]] == [
+        "sent, but its end was never recorded: the run was cut short before",
+        "not sent: the run was cut short before",
+        "not sent: the run was cut short before its instant",
     ]
     assert rows[3]["finished_s"] == 3.0

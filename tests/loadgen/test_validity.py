@@ -47,9 +47,16 @@ def test_a_client_that_sends_in_clumps_is_found_by_the_gaps_though_it_is_hardly_
 
 def test_requests_that_nobody_sent_make_it_invalid_unless_the_run_was_ended(poisson_s: np.ndarray) -> None:
     sent_s = np.where(np.arange(1000) < 900, poisson_s, np.nan)
-    lost = judge_validity(records(poisson_s, sent_s, "cancelled", "client_lost"))
+    lost = judge_validity(records(poisson_s[900:], sent_s[900:], "cancelled", "client_lost"))
     assert lost.reasons == ("100 requests were not sent as far as is known: the process that had them ended first",)
     assert judge_validity(records(poisson_s, sent_s, "cancelled", "run_ended")).is_valid
+
+
+def test_ends_that_nobody_saw_make_it_invalid_unless_the_run_was_ended(poisson_s: np.ndarray) -> None:
+    lost = judge_validity(records(poisson_s, poisson_s, "cancelled", "client_lost"))
+    assert lost.reasons == ("the ends of 1,000 requests were not seen: the process that had sent them ended first",)
+    assert (lost.not_sent, lost.unseen_ends) == (0, 1000)
+    assert judge_validity(records(poisson_s, poisson_s, "cancelled", "run_ended")).is_valid
 
 
 def test_too_few_gaps_or_none_at_all_say_nothing_of_variation() -> None:

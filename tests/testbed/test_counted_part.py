@@ -1,5 +1,6 @@
 """The figures of a run that was cut short are those of the part that took place."""
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -71,8 +72,58 @@ def test_the_report_is_of_that_part_and_says_so(interrupted: Results) -> None:
     assert list_warnings(facts)[0] == "This run was cut short: it was interrupted at 40.0 s of 120.0 s"
 
 
+DEATH_S = 60.0
+
+
+def lost(record: dict[str, Any]) -> dict[str, Any]:
+    """What becomes of a record whose actor dies at 60 s, the second of two."""
+    if record["request_id"] % 2 == 0 or record["finished_s"] <= DEATH_S:
+        return record
+    is_sent = record["sent_s"] <= DEATH_S
+    return record | {
+        "status": "cancelled",
+        "cause": "client_lost",
+        "error": "sent, but its end was never recorded" if is_sent else "not sent",
+        "sent_s": record["sent_s"] if is_sent else None,
+        "first_token_s": None,
+        "output_tokens": 0,
+        "replica_id": None,
+        "finished_s": 180.0,
+        "attempts": int(is_sent),
+    }
+
+
+def test_what_an_actor_had_that_died_is_no_failure_but_the_run_says_that_it_lost_it(
+    tmp_path: Path, story: Any, write_run: Any
+) -> None:
+    whole = summarise(read_results(write_run(tmp_path / "whole", story)))
+    records = [lost(record) for record in story.records]
+    gone = [record for record in records if record.get("cause") == "client_lost"]
+    sent = sum(record["sent_s"] is not None for record in gone)
+    kept = [record for record in story.records if record["request_id"] not in {each["request_id"] for each in gone}]
+    assert 0 < sent < len(gone)
+
+    results = conclude_run(write_run(tmp_path / "run", replace(story, records=records)), problems=["actor 1 ended"])
+    summary = results.summary
+    assert summary is not None
+    assert summary["planned_requests"] == summary["recorded_requests"] == len(story.records)
+    assert summary["lost_requests"] == {"sent": sent, "not_sent": len(gone) - sent}
+    total = summary["requests"]["total"]
+    assert (total["offered"], total["ok"]) == (len(kept), sum(record["status"] == "ok" for record in kept))
+    assert total["by_cause"] == dict(Counter(record["cause"] for record in kept if record.get("cause")))
+    assert set(total["by_cause"]) == set(whole["requests"]["total"]["by_cause"])
+    assert summary["requests"]["duration_s"] == whole["requests"]["duration_s"]
+    assert summary["failed_requests"]["by_schedule"] == total["offered"] - total["ok"]
+
+    assert not summary["validity"]["is_valid"]
+    assert (summary["validity"]["not_sent"], summary["validity"]["unseen_ends"]) == (len(gone) - sent, sent)
+    warnings = list_warnings(gather_facts(results))
+    assert warnings[0] == "actor 1 ended"
+    assert warnings[1].startswith(f"The load generator lost {len(gone)} requests, {sent} of them on their way")
+
+
 def test_a_whole_run_counts_whole(tmp_path: Path, story: Any, write_run: Any) -> None:
     results = read_results(write_run(tmp_path / "run", story))
     summary = summarise(results)
-    assert summary["requests_without_end"] == 0
+    assert (summary["requests_without_end"], summary["lost_requests"]) == (0, {"sent": 0, "not_sent": 0})
     assert summary["requests"]["total"]["offered"] == len(results.records)
