@@ -66,7 +66,8 @@ def _recover_records(folder: Path, environment: dict[str, Any], config: dict[str
     cut_short = "it ended after its last request had, and was recovered from what was on the disk"
     problems: list[str] = []
     if not (folder / RECORDS).is_file():
-        facts, ended_s, gathered = recover(parts, load_trace(folder / PLAN))
+        trace = load_trace(folder / PLAN)
+        facts, ended_s, gathered = recover(parts, trace)
         outcome = ReplayOutcome(
             gathered.table,
             facts.start_epoch_s or 0.0,
@@ -76,7 +77,7 @@ def _recover_records(folder: Path, environment: dict[str, Any], config: dict[str
             run_tag=facts.run_tag,
             attempts=gathered.attempts,
         )
-        correct_length(environment, outcome, settings)
+        correct_length(environment, trace, outcome, settings)
         problems = [] if settings.sessions else overdue_problems(gathered.table, ended_s)
         recovered = ", and was recovered from what was on the disk"
         cut_short = describe_early_end(environment, outcome, "it ended", recovered) or cut_short

@@ -16,6 +16,7 @@ from loadgen.records import Cause, write_records
 from loadgen.replay import ReplayOutcome
 from loadgen.trace import Trace
 from loadgen.trace_file import save_trace
+from testbed.environment import describe_trace
 from testbed.replay_settings import ReplaySettings
 from testbed.results import ATTEMPTS, PLAN, RECORD_PARTS, RECORDS, write_table
 
@@ -55,18 +56,21 @@ def store_phases(
     write_records(with_phases(outcome.table, deadlines_s, server), folder / RECORDS)
 
 
-def correct_length(environment: dict[str, Any], outcome: ReplayOutcome, settings: ReplaySettings) -> list[str]:
-    """Put down how many requests were offered and how long, where that came of the answers; gives what is wrong."""
+def correct_length(
+    environment: dict[str, Any], trace: Trace, outcome: ReplayOutcome, settings: ReplaySettings
+) -> list[str]:
+    """Put down what was offered of `trace`, and how long, where that came of the answers; gives what is wrong."""
     about, table = environment["trace"], outcome.table
     if settings.sessions and len(table):
         about["duration_s"] = max(about["duration_s"], pc.max(table["scheduled_s"]).as_py())
     if settings.users is None:
         return []
-    planned, about["requests"] = about["requests"], len(table)
-    if len(table) < planned or outcome.is_interrupted:
+    offered = describe_trace(trace.take(table["request_id"].to_numpy()))
+    about |= {name: offered[name] for name in ("requests", "prompt_tokens", "output_tokens")}
+    if len(table) < len(trace) or outcome.is_interrupted:
         return []
     return [
-        f"The plan's {planned:,} requests were over before the closed loop's time was: the load fell at its end. "
+        f"The plan's {len(trace):,} requests were over before the closed loop's time was: the load fell at its end. "
         "Take more of the trace, or a shorter duration_s."
     ]
 

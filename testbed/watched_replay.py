@@ -104,7 +104,8 @@ def replay_watched(
     with watcher:
         outcome = _send(sending, folder, environment, watcher, progress)
         store_replay(folder, outcome)
-        problems = [*correct_length(environment, outcome, settings), *describe_senders(environment, outcome)]
+        problems = correct_length(environment, sending.trace, outcome, settings)
+        problems += describe_senders(environment, outcome)
         cut_short = describe_early_end(environment, outcome)
         if settings.spread:
             progress.say(senders_sentence(outcome.senders))

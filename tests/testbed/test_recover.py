@@ -140,6 +140,8 @@ def test_in_a_closed_loop_only_what_a_user_came_to_is_recorded(tmp_path: Path) -
     assert results.records["request_id"].tolist() == [0, 1, 2, 3, 4, 5]
     assert results.summary is not None
     assert results.summary["planned_requests"] == 6
+    about = results.environment["trace"]
+    assert (about["requests"], about["prompt_tokens"], about["output_tokens"]) == (6, 6 * 8, 6 * 2)
 
 
 def test_attempts_are_kept(tmp_path: Path) -> None:

@@ -5,17 +5,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from loadgen.crew import SendingNode
 from loadgen.failure_phase import ServerWord
 from loadgen.records import Cause, Phase, RequestRecord, Status, read_records, records_table
 from loadgen.replay import ReplayOutcome
+from loadgen.trace import make_trace
 from testbed.replay_records import (
+    correct_length,
     describe_early_end,
     describe_senders,
     make_parts_folder,
     store_phases,
     store_replay,
 )
+from testbed.replay_settings import ReplaySettings
 from testbed.results import RECORDS
 
 
@@ -61,6 +66,21 @@ def test_a_run_that_was_cut_short_says_where_and_what_is_in_no_figure_by_it() ->
     )
     assert environment["cut_short_s"] == 6.54
     assert describe_early_end({}, replace(outcome, interrupted_s=None)) is None
+
+
+def test_of_a_closed_loop_the_tokens_are_those_of_the_requests_that_users_came_to() -> None:
+    trace = make_trace("plan", np.arange(4.0), [1, 10, 100, 1000], [2, 20, 200, 2000], duration_s=4.0)
+    table = records_table([timed_out(0, None), timed_out(2, None)])
+    outcome = ReplayOutcome(table, 0.0, None, lost_actors=(), parts=(), run_tag="tag")
+    planned = {"name": "plan", "requests": 4, "duration_s": 60.0, "prompt_tokens": 1111, "output_tokens": 2222}
+    environment: dict[str, Any] = {"trace": dict(planned)}
+    assert correct_length(environment, trace, outcome, ReplaySettings()) == []
+    assert environment["trace"] == planned
+    assert correct_length(environment, trace, outcome, ReplaySettings(users=1)) == []
+    assert environment["trace"] == planned | {"requests": 2, "prompt_tokens": 101, "output_tokens": 202}
+    whole = replace(outcome, table=records_table([timed_out(number, None) for number in range(4)]))
+    assert correct_length(environment, trace, whole, ReplaySettings(users=1))[0].startswith("The plan's 4 requests")
+    assert environment["trace"] == planned
 
 
 def test_the_results_say_where_requests_were_sent_from_and_whether_the_clocks_there_are_known_well_enough() -> None:
