@@ -148,14 +148,20 @@ def run_command(
 def report_command(
     results: Annotated[Path, typer.Argument(help="Results folder of a simulated or live run.")],
     out: Annotated[Path | None, typer.Option("-o", "--out", help="Where to write it; default: in the folder.")] = None,
+    window_s: Annotated[
+        float | None, typer.Option(min=1, help="Windows of the figures over time; default: as the run has them.")
+    ] = None,
 ) -> None:
     """Write the report of a results folder again, also of a run that was cut short."""
+    from testbed.models_summary import with_windows
     from testbed.report.page import write_report
     from testbed.report.terminal import render_summary
     from testbed.results import REPORT, read_results
     from testbed.run_lock import check_ended
 
     found = check_ended(read_results(results))
+    if window_s is not None:
+        found = with_windows(found, window_s)
     page = write_report(found, out or results / REPORT)
     console.print(render_summary(found))
     console.print(f"report: {page}", soft_wrap=True)

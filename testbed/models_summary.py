@@ -9,22 +9,16 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from loadgen.metrics import summarise_records
-from loadgen.windows import summarise_windows
 from testbed.cache_metrics import summarise_prefix_cache
 from testbed.fleet_metrics import summarise_fleet
 from testbed.models_results import by_model_and_service, names_of_models, of_model
 from testbed.results import Results
-from testbed.summary import (
-    gpus_per_replica,
-    measured_windows,
-    run_duration_s,
-    service_slos,
-    summarise,
-    window_length_s,
-)
+from testbed.summary import gpus_per_replica, run_duration_s, service_slos, summarise, windows_summary
 
 ADDED_UP = ("gpu_hours", "scale_ups", "scale_downs", "flaps", "decisions", "policy_errors", "forecast_fallbacks")
 ROUNDING = 1e-9
+# How a run ended that was killed before its figures were written.
+NO_SUMMARY = "its folder has no summary. The figures cover what was recorded."
 Floats = NDArray[np.float64]
 
 
@@ -46,12 +40,12 @@ class BudgetSummary:
 
 
 def summarise_results(
-    results: Results, *, cut_short: str | None = None, problems: Sequence[str] = ()
+    results: Results, *, cut_short: str | None = None, problems: Sequence[str] = (), window_s: float | None = None
 ) -> dict[str, Any]:
-    """The figures of a run of one model or of several, as plain JSON values."""
+    """The figures of a run of one model or of several, as plain JSON values; arguments as of `summarise`."""
     models = names_of_models(results)
     if not models:
-        return summarise(results, cut_short=cut_short, problems=problems)
+        return summarise(results, cut_short=cut_short, problems=problems, window_s=window_s)
     parts = {name: of_model(results, name) for name in models}
     trace, duration_s = results.environment["trace"], run_duration_s(results)
     labelled = by_model_and_service(results)
@@ -63,14 +57,23 @@ def summarise_results(
         "planned_requests": int(trace["requests"]),
         "recorded_requests": len(results.records),
         "requests": requests.as_json(),
-        "windows": summarise_windows(measured_windows(labelled), window_length_s(labelled)).as_json(),
+        "windows": windows_summary(labelled, window_s),
         "prefix_cache": summarise_prefix_cache(results.engine),
-        "models": {name: summarise(replace(part, summary=None)) for name, part in parts.items()},
+        "models": {name: summarise(replace(part, summary=None), window_s=window_s) for name, part in parts.items()},
     }
     if all("fleet" in part for part in summary["models"].values()):
         summary["fleet"] = _fleets_together(results, summary["models"], duration_s)
         summary["gpus"] = asdict(_summarise_budget(results, parts, duration_s))
     return summary
+
+
+def with_windows(results: Results, window_s: float) -> Results:
+    """The same run, its figures over time in windows of another length; nothing is written."""
+    said = results.summary or {"cut_short": NO_SUMMARY, "problems": ()}
+    summary = summarise_results(
+        results, cut_short=said.get("cut_short"), problems=said.get("problems") or (), window_s=window_s
+    )
+    return replace(results, summary=summary)
 
 
 def held_gpus(results: Results, instants_s: Floats) -> pd.DataFrame:

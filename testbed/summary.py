@@ -25,8 +25,10 @@ from testbed.fleet_metrics import summarise_fleet
 from testbed.results import Results
 
 
-def summarise(results: Results, *, cut_short: str | None = None, problems: Sequence[str] = ()) -> dict[str, Any]:
-    """The figures of a run as plain JSON values."""
+def summarise(
+    results: Results, *, cut_short: str | None = None, problems: Sequence[str] = (), window_s: float | None = None
+) -> dict[str, Any]:
+    """The figures of a run as plain JSON values; `window_s` = other windows than the run's own."""
     planned = int(results.environment["trace"]["requests"])
     until_s, duration_s = counted_until_s(results), run_duration_s(results)
     warm_up_s, ended, counted = warm_up_until_s(results), ended_records(results), counted_records(results)
@@ -66,7 +68,7 @@ def summarise(results: Results, *, cut_short: str | None = None, problems: Seque
         initial_replicas=initial_replicas(results),
         warm_up_s=warm_up_s,
     )
-    summary["windows"] = summarise_windows(measured_windows(results), window_length_s(results)).as_json()
+    summary["windows"] = windows_summary(results, window_s)
     summary["prefix_cache"] = summarise_prefix_cache(results.engine)
     summary["bursts"] = None if bursts is None else bursts.as_json()
     return summary
@@ -78,12 +80,18 @@ def window_length_s(results: Results) -> float:
     return default_window_s(_trace_s(results)) if chosen is None else float(chosen)
 
 
-def measured_windows(results: Results, window_s: float | None = None, *, until_s: float | None = None) -> pd.DataFrame:
+def windows_summary(results: Results, window_s: float | None = None) -> dict[str, Any]:
+    """The figures per window in a few numbers; by default in the run's own windows."""
+    window_s = window_length_s(results) if window_s is None else window_s
+    return summarise_windows(measured_windows(results, window_s), window_s).as_json()
+
+
+def measured_windows(results: Results, window_s: float, *, until_s: float | None = None) -> pd.DataFrame:
     """The figures per window (`windowed_metrics`) from the end of the warm-up to the traffic's, or a later instant."""
     return windowed_metrics(
         counted_records(results),
         service_slos(results.config),
-        window_s=window_length_s(results) if window_s is None else window_s,
+        window_s=window_s,
         start_s=warm_up_until_s(results),
         end_s=counted_until_s(results) if until_s is None else until_s,
     )

@@ -7,9 +7,10 @@ from typing import Any
 from autoscaler.interface import Slo
 from testbed.counted_part import ended_records
 from testbed.models_results import by_model_and_service, names_of_models, of_model
-from testbed.models_summary import summarise_results
+from testbed.models_summary import NO_SUMMARY, summarise_results
+from testbed.report.time_bins import length
 from testbed.results import Results
-from testbed.summary import run_duration_s, service_slos
+from testbed.summary import run_duration_s, service_slos, window_length_s
 
 SIMULATED, LIVE, LOAD = "simulated", "live", "load"
 
@@ -79,6 +80,12 @@ class RunFacts:
         return _mapping(self.results.config.get("serve"))
 
     @property
+    def window_s(self) -> float:
+        """Length of the windows in which figures are told over time."""
+        windows = self.summary.get("windows") or {"window_s": window_length_s(self.results)}
+        return float(windows["window_s"])
+
+    @property
     def notes(self) -> list[str]:
         """What was worked out or chosen for the run, one line each."""
         notes = list(self.results.environment.get("notes") or ())
@@ -87,6 +94,11 @@ class RunFacts:
             notes.append(
                 f"the first {warm_up['until_s']:g} s are a warm-up: the {warm_up['requests']:,} requests in it count "
                 "for no figure; the plots show them, shaded"
+            )
+        if self.window_s != (own_s := window_length_s(self.results)):
+            notes.append(
+                f"figures over time are in windows of {length(self.window_s)}; summary.json has those of the run's own "
+                f"{length(own_s)}"
             )
         if self.summary.get("client"):
             notes.append(describe_client(self.summary["client"], self.summary["validity"]["lateness_p99_s"]))
@@ -100,7 +112,7 @@ class RunFacts:
 
 def gather_facts(results: Results) -> RunFacts:
     """Take a run's figures from its folder; compute them where it was cut short before they were written."""
-    summary = results.summary if results.summary is not None else summarise_results(results)
+    summary = summarise_results(results, cut_short=NO_SUMMARY) if results.summary is None else results.summary
     results = replace(results, records=ended_records(results))
     names, duration_s = names_of_models(results), run_duration_s(results)
     if not names:

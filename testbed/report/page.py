@@ -24,7 +24,7 @@ from testbed.report.time_bins import DAY_S, MOST_BINS, bins_holding, instant, le
 from testbed.report.verdict import list_warnings, write_verdict
 from testbed.report.window_panels import missed_panel, throughput_panel, token_latency_panel
 from testbed.results import Results
-from testbed.summary import measured_windows, window_length_s
+from testbed.summary import measured_windows
 
 KINDS = {
     SIMULATED: "Simulated run",
@@ -73,7 +73,7 @@ def render_page(facts: RunFacts) -> str:
         burst_sentences=burst_sentences(facts),
         bursts=burst_rows(facts),
         has_fleet=facts.has_fleet,
-        window=length(window_length_s(facts.results)),
+        window=length(facts.window_s),
         slos=facts.slos,
         config=yaml.safe_dump(facts.results.config, sort_keys=False, allow_unicode=True),
         environment=yaml.safe_dump(facts.results.environment, sort_keys=False, allow_unicode=True),
@@ -133,7 +133,7 @@ def _rows_of_models(facts: RunFacts) -> dict[str, Panel | str]:
 
 def _window_rows(facts: RunFacts) -> dict[str, Panel | str]:
     """R, L and P over time, in windows that are as long as in the figures unless these are too many to draw."""
-    duration_s, window_s = facts.duration_s, window_length_s(facts.results)
+    duration_s, window_s = facts.duration_s, facts.window_s
     window_s *= math.ceil(duration_s / window_s / MOST_BINS)
     windows = measured_windows(facts.results, window_s, until_s=duration_s)
     return {
@@ -153,6 +153,7 @@ def _describe_run(facts: RunFacts) -> list[str]:
     if trace.get("name"):
         pieces.append(f"trace {trace['name']}, {facts.summary['planned_requests']:,} requests")
     pieces.append(f"{instant(facts.duration_s) if facts.duration_s < DAY_S else length(facts.duration_s)} long")
+    pieces.append(f"windows of {length(facts.window_s)}")
     if target := facts.results.config.get("target"):
         pieces.append(f"{target.get('model')} at {target.get('url')}")
     for name, model in facts.models.items():

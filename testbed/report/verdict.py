@@ -72,8 +72,6 @@ def list_warnings(facts: RunFacts) -> list[str]:
     """What makes the run incomplete or its numbers doubtful, one sentence each."""
     summary, records = facts.summary, facts.results.records
     warnings = []
-    if facts.results.summary is None:
-        warnings.append("This run was cut short: its folder has no summary. The figures cover what was recorded.")
     if summary.get("cut_short"):
         warnings.append(f"This run was cut short: {summary['cut_short']}")
     warnings.extend(str(problem) for problem in summary.get("problems") or [])

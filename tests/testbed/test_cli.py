@@ -85,6 +85,18 @@ def test_several_models_are_simulated_from_one_file_and_not_run_live(tmp_path: P
     assert_refused(burstscale("simulate", TWO_MODELS, "--replicas", "2", "-o", tmp_path / "x"), "does not say which")
 
 
+def test_report_takes_other_windows_and_leaves_the_summary_as_it_is(tmp_path: Path) -> None:
+    out, page = tmp_path / "run", tmp_path / "page.html"
+    assert burstscale("simulate", QUICKSTART, *SHORT, "-o", out).returncode == 0
+    before = (out / "summary.json").read_bytes()
+    result = burstscale("report", out, "--window-s", "10", "-o", page)
+    assert result.returncode == 0, result.stderr
+    assert "windows of 10 s" in result.stdout
+    assert "<span>windows of 10 s</span>" in page.read_text()
+    assert (out / "summary.json").read_bytes() == before
+    assert burstscale("report", out, "--window-s", "0.5").returncode == 2
+
+
 def test_report_writes_the_page_again_also_for_a_run_that_was_cut_short(tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert burstscale("simulate", QUICKSTART, *SHORT, "-o", out).returncode == 0

@@ -13,6 +13,7 @@ from loadgen.metrics import summarise_records
 from testbed.config import Overrides
 from testbed.models_config import load_models_experiment, load_models_traffic
 from testbed.models_results import of_model
+from testbed.models_summary import NO_SUMMARY, with_windows
 from testbed.report.burst_table import burst_rows, burst_sentences
 from testbed.report.facts import gather_facts
 from testbed.report.fault_table import fault_table
@@ -175,7 +176,14 @@ def test_a_run_that_was_cut_short_is_summed_up_from_what_there_is(folder: Path, 
         if file.name != SUMMARY:
             (copy / file.name).write_bytes(file.read_bytes())
     cut = gather_facts(read_results(copy)).summary
-    assert json.loads(json.dumps(cut)) == json.loads((folder / SUMMARY).read_text())
+    whole = json.loads((folder / SUMMARY).read_text())
+    assert json.loads(json.dumps(cut)) == whole | {"cut_short": NO_SUMMARY}
+
+
+def test_other_windows_are_those_of_each_model_too(folder: Path) -> None:
+    summary = with_windows(read_results(folder), 600.0).summary
+    assert summary is not None
+    assert {part["windows"]["window_s"] for part in (summary, *summary["models"].values())} == {600.0}
 
 
 def test_windows_are_told_of_each_model_and_of_all(results: Results) -> None:
