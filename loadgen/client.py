@@ -195,7 +195,8 @@ class Exchange:
             return
         self._finish = finish
         self.known_s = self._clock.now_s()
-        self._ended_s = self._closing_s if finish is Finish.DEADLINE else self.known_s
+        # What is sent again may be sent so late that its deadline had passed before.
+        self._ended_s = max(self._closing_s, self.sent_s) if finish is Finish.DEADLINE else self.known_s
         if self._timer is not None:
             self._timer.cancel()
         if self._call is not None and finish in (Finish.DEADLINE, Finish.GIVEN_UP, Finish.CANCELLED):

@@ -86,9 +86,9 @@ class ConnectionPool:
         self._idle.clear()
         for task in self.opening:
             task.cancel()
-        await asyncio.gather(*self.opening, return_exceptions=True)
         for connection in list(self.connections):
             connection.abort()
+        await asyncio.gather(*self.opening, return_exceptions=True)
         patience_s = time.monotonic() + _CLOSING_S
         while self.connections and time.monotonic() < patience_s:
             await asyncio.sleep(0)
@@ -153,9 +153,10 @@ class ConnectionPool:
                 last_error = error
                 continue
             except asyncio.CancelledError:
-                if connection.is_open:  # it had just been made; uvloop closes it without telling the protocol
+                if connection.is_open:
                     connection.abort()
-                    self.connections.discard(connection)
+                # It may just have been made, and even have ended: uvloop closes it without telling the protocol.
+                self.connections.discard(connection)
                 raise
             if self._addresses and self._addresses[0] != address:
                 self._addresses = [address, *(other for other in self._addresses if other != address)]

@@ -1,6 +1,7 @@
 """A server on loopback that says what a test tells it to, byte by byte, and ends the connection as it is told."""
 
 import asyncio
+import os
 import socket
 import struct
 from collections.abc import Awaitable, Callable
@@ -86,6 +87,17 @@ async def serving(behaviour: Behaviour) -> Any:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.sleep(0.01)
+
+
+def open_sockets() -> int:
+    """Sockets that this process holds."""
+    held = 0
+    for number in os.listdir("/proc/self/fd"):
+        try:
+            held += os.readlink(f"/proc/self/fd/{number}").startswith("socket:")
+        except OSError:
+            continue
+    return held
 
 
 whole_answers = says(WHOLE)

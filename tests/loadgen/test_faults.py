@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import json
-import os
 import socket
 import time
 import tracemalloc
@@ -23,6 +22,7 @@ from tests.loadgen.misbehaving_server import (
     Behaviour,
     chunk,
     endlessly,
+    open_sockets,
     says,
     serving,
     whole_answers,
@@ -63,17 +63,6 @@ async def record_of(behaviour: Behaviour, deadline_s: float = DEADLINE_S) -> Req
         assert open_sockets() <= sockets_before + 1  # its side of a connection on which it still writes
     records_table([record])  # a value that no file can hold would end the run
     return record
-
-
-def open_sockets() -> int:
-    """Sockets that this process holds."""
-    held = 0
-    for number in os.listdir("/proc/self/fd"):
-        try:
-            held += os.readlink(f"/proc/self/fd/{number}").startswith("socket:")
-        except OSError:
-            continue
-    return held
 
 
 CONNECTION = (Status.FAILED, Cause.CONNECTION)

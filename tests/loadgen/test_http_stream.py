@@ -2,8 +2,8 @@
 
 import asyncio
 import shutil
+import socket
 import ssl
-import subprocess
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -15,11 +15,12 @@ import uvloop
 
 from loadgen.client import StreamClient, send_request
 from loadgen.http_head import ResponseHead
-from loadgen.http_stream import ConnectionPool, _Connection
+from loadgen.http_stream import Call, ConnectionPool, _Connection
 from loadgen.plan import PlannedRequest
 from loadgen.records import Cause, RequestRecord, Status
 from loadgen.run_clock import RunClock
 from loadgen.target import Target
+from tests.loadgen.certificate import make_certificate, server_context
 
 ANSWER = (
     b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: 48\r\n\r\n"
@@ -76,34 +77,23 @@ async def send(url: str, body: bytes = b"{}", times: int = 1) -> list[RequestRec
 
 
 @pytest.fixture(scope="module")
-def certificate(tmp_path_factory: Any) -> tuple[Path, Path]:
-    """A certificate for 'localhost' that is its own authority, and its key."""
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if shutil.which("openssl") is None:
         pytest.skip("needs the command openssl to make a certificate")
-    folder = tmp_path_factory.mktemp("tls")
-    command = (
-        "openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=localhost -addext subjectAltName=DNS:localhost"
-    )
-    paths = ["-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem")]
-    subprocess.run([*command.split(), *paths], check=True, capture_output=True)
-    return folder / "cert.pem", folder / "key.pem"
+    return make_certificate(tmp_path_factory.mktemp("tls"))
 
 
-async def test_an_encrypted_connection_is_made_and_used_again(certificate: Any, monkeypatch: Any) -> None:
-    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    tls.load_cert_chain(*certificate)
-    monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
-    async with serving("127.0.0.1", tls) as (port, seen):
+async def test_an_encrypted_connection_is_made_and_used_again(certificate: Path, monkeypatch: Any) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    async with serving("127.0.0.1", server_context(certificate)) as (port, seen):
         records = await send(f"https://localhost:{port}/v1", times=3)
     assert [(record.status, record.output_tokens) for record in records] == [(Status.OK, 1)] * 3
     assert seen[0].startswith(b"POST /v1/completions HTTP/1.1\r\nhost: localhost:%d\r\n" % port)
     assert b"authorization: Bearer key\r\n" in seen[0]
 
 
-async def test_a_certificate_that_nobody_vouches_for_is_refused(certificate: Any) -> None:
-    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    tls.load_cert_chain(*certificate)
-    async with serving("127.0.0.1", tls) as (port, seen):
+async def test_a_certificate_that_nobody_vouches_for_is_refused(certificate: Path) -> None:
+    async with serving("127.0.0.1", server_context(certificate)) as (port, seen):
         (record,) = await send(f"https://localhost:{port}")
     assert (record.status, record.cause) == (Status.FAILED, Cause.CONNECTION)
     assert "SSLCertVerificationError" in str(record.error)
@@ -188,6 +178,39 @@ def test_a_request_that_is_given_up_while_its_connection_is_made_leaves_none(
     monkeypatch.setattr(_Connection, "connection_made", made)
     with asyncio.Runner(loop_factory=new_loop) as runner:
         assert runner.run(give_up()) == b""
+
+
+def test_a_connection_on_which_the_server_spoke_first_is_forgotten_when_its_request_is_given_up_at_that_moment(
+    monkeypatch: Any,
+) -> None:
+    """With uvloop its end is told to nobody, and it had been closed here before the task that opened it went on."""
+    connection_made, data_received = _Connection.connection_made, _Connection.data_received
+    calls: list[Call] = []
+    peers: list[socket.socket] = []
+
+    def made(connection: _Connection, transport: asyncio.BaseTransport) -> None:
+        connection_made(connection, transport)
+        peers.append(listening.accept()[0])
+        peers[0].sendall(b"HTTP/1.1 408 X\r\n\r\n")
+
+    def received(connection: _Connection, content: bytes) -> None:
+        data_received(connection, content)
+        calls[0].abort()
+
+    async def give_up() -> None:
+        pool = ConnectionPool(f"http://127.0.0.1:{listening.getsockname()[1]}")
+        await pool.open()
+        calls.append(pool.send([b"GET"], NoReader()))
+        await asyncio.gather(*pool.opening, return_exceptions=True)
+        assert not pool.connections
+        await pool.close()
+
+    monkeypatch.setattr(_Connection, "connection_made", made)
+    monkeypatch.setattr(_Connection, "data_received", received)
+    with socket.create_server(("127.0.0.1", 0)) as listening, asyncio.Runner(loop_factory=uvloop.new_event_loop) as run:
+        run.run(give_up())
+        with peers[0]:
+            assert peers[0].recv(100) == b""  # closed, and nothing was sent on it
 
 
 def test_the_answer_used_here_has_the_length_that_it_says() -> None:

@@ -1,5 +1,6 @@
 """What does not end well is sent again within its deadline; each attempt is told, and each request has one record."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,7 +15,7 @@ from loadgen.pacing import WaitingTurns
 from loadgen.records import RequestRecord
 from loadgen.retries import Attempt, AttemptWriter, Retrying, attempt_of, read_attempts, retry_after_s, with_attempt
 from loadgen.schedule import OpenLoop, Schedule
-from tests.loadgen.virtual_loop import Answer
+from tests.loadgen.virtual_loop import Answer, VirtualLoop
 from tests.loadgen.virtual_run import answer_after, play, request_at, status_after
 
 # Without jitter: pauses of 0.5, 1, 2, 4, 8, 8, ... s.
@@ -76,6 +77,21 @@ def test_a_request_is_given_up_after_its_retries_as_its_last_attempt_ended() -> 
     records, attempts = play_with_retries(OpenLoop([request_at(0, 0.0)]), lambda *_: status_after(0.25, 500), again(3))
     assert (records[0].status, records[0].cause, records[0].attempts) == ("failed", "bad_status", 3)
     assert len(attempts) == 3
+
+
+def test_an_attempt_that_a_stall_put_off_beyond_the_deadline_does_not_end_before_it_was_sent() -> None:
+    def answers(_number: int, attempt: int) -> Answer:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualLoop)
+        if attempt == 1:
+            loop.call_later(0.5, loop.stall, 2.0)
+        return status_after(0.25, 503) if attempt == 1 else answer_after(1.0)
+
+    records, attempts = play_with_retries(OpenLoop([request_at(0, 0.0, deadline_s=1.0)]), answers, again(3))
+    # 0 to 0.25, pause 0.5; from 0.5 to 2.5 nothing is done; the deadline was at 1.
+    assert [(attempt.sent_s, attempt.finished_s) for attempt in attempts] == [(0.0, 0.25), (2.5, 2.5)]
+    assert (records[0].status, records[0].cause) == ("timed_out", "deadline_in_queue")
+    assert (records[0].sent_s, records[0].finished_s, records[0].attempts) == (0.0, 2.5, 2)
 
 
 def test_what_the_server_asks_to_wait_is_waited_and_not_past_the_deadline() -> None:
