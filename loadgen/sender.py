@@ -65,6 +65,7 @@ class Sender:
         self._keeps_chunk_offsets = keeps_chunk_offsets
         self._dispatcher: Dispatcher | None = None
         self._is_stopped = False
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._sent = 0
         self._failed: Counter[str] = Counter()
         self._ok = 0
@@ -86,17 +87,13 @@ class Sender:
         gc.collect()
         gc.freeze()  # the plan lives to the end: no garbage collection need look at it while requests are sent
         try:
-            with (
-                RecordWriter(self._part) as writer,
-                self._open_attempts() as attempts,
-                self._synced(writer),
-                asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
-            ):
-                log = self._open_log()
-                runner.run(self._send_all(writer, attempts, log))
+            with RecordWriter(self._part) as writer, self._open_attempts() as attempts:
+                with self._synced(writer), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                    log = self._open_log()
+                    runner.run(self._send_all(writer, attempts, log))
                 if self._disk_error is not None:
                     raise self._end_without_disk(self._disk_error)
-                log.remove()  # each request has its record
+                log.remove()  # each request has its record, and the disk has it
         finally:
             gc.unfreeze()
             self._ready.set()
@@ -109,6 +106,7 @@ class Sender:
     def start(self, start_epoch_s: float) -> None:
         """Fix the run's start on the machine's wall clock."""
         self._clock = RunClock.starting_at(start_epoch_s)
+        assert self._loop is not None, "wait_ready() has returned"
         self._loop.call_soon_threadsafe(self._started.set_result, self._clock)
 
     def now_s(self) -> float:
@@ -121,7 +119,10 @@ class Sender:
 
     def stop(self) -> None:
         """End the run: what is on its way or not yet sent gets a record CANCELLED, RUN_ENDED."""
-        self._loop.call_soon_threadsafe(self._stop)
+        self._is_stopped = True
+        if self._loop is not None:
+            with suppress(RuntimeError):  # it has just ended by itself
+                self._loop.call_soon_threadsafe(self._stop)
 
     async def _send_all(self, writer: RecordWriter, attempts: AttemptWriter | None, log: SentLog) -> None:
         self._loop = asyncio.get_running_loop()
@@ -173,17 +174,18 @@ class Sender:
 
     @contextmanager
     def _synced(self, writer: RecordWriter) -> Iterator[None]:
-        """Have the disk itself have the records twice a second; the event loop does not wait for it."""
+        """Have the disk itself have the records twice a second, and in the end; the event loop does not wait for it."""
         over = threading.Event()
 
         def sync() -> None:
-            while not over.wait(_SYNC_INTERVAL_S):
+            is_over = False
+            while not is_over:
+                is_over = over.wait(_SYNC_INTERVAL_S)
                 try:
                     writer.sync()
                 except OSError as error:
                     self._disk_error = error
-                    with suppress(RuntimeError):  # the loop has just ended by itself
-                        self.stop()
+                    self.stop()
                     return
 
         thread = threading.Thread(target=sync, name="record sync", daemon=True)
@@ -200,7 +202,6 @@ class Sender:
         return InputError(f"{self._part}: cannot be written ({error.strerror}), so that the run was ended; make room")
 
     def _stop(self) -> None:
-        self._is_stopped = True
         if self._dispatcher is not None:
             self._dispatcher.stop()
 
@@ -228,7 +229,7 @@ class Sender:
             as_of_s=self._clock.now_s(),
         )
         if again:
-            self._next_publish = self._loop.call_later(_PUBLISH_INTERVAL_S, self._publish)
+            self._next_publish = asyncio.get_running_loop().call_later(_PUBLISH_INTERVAL_S, self._publish)
 
 
 async def _warm_up(target: Target) -> None:

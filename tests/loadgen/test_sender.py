@@ -101,6 +101,27 @@ def test_stopping_leaves_a_record_for_what_is_on_its_way_and_for_what_was_not_se
     assert rows[2]["finished_s"] == 30.0
 
 
+def test_a_sender_that_is_stopped_before_it_runs_sends_nothing_and_one_that_is_over_does_not_mind(
+    server: Any, tmp_path: Path
+) -> None:
+    sender = Sender(Target(server.url, "m"), tmp_path / "part")
+    sender.load(OpenLoop(plan_at(0.0, 30.0)))
+    sender.stop()
+    thread = threading.Thread(target=sender.run)
+    thread.start()
+    sender.wait_ready()
+    sender.start(time.time())
+    thread.join(timeout=20)
+    assert not thread.is_alive()
+    sender.stop()
+    rows = read_partial_records(tmp_path / "part").to_pylist()
+    assert [(row["request_id"], row["cause"], row["attempts"]) for row in rows] == [
+        (0, "run_ended", 0),
+        (1, "run_ended", 0),
+    ]
+    assert server.asked() == []
+
+
 def test_a_record_file_that_exists_stops_the_sender_before_it_sends(server: Any, tmp_path: Path) -> None:
     (tmp_path / "part").touch()
     sender = Sender(Target(server.url, "m"), tmp_path / "part")
@@ -126,6 +147,22 @@ def full_from_record(count: int) -> Callable[[LineFile, bytes], None]:
 
 def failed_sync(_file: LineFile) -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_disk_that_fails_at_the_end_of_a_run_is_told_and_the_log_of_what_was_sent_is_kept(
+    server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("loadgen.sender._SYNC_INTERVAL_S", 30.0)  # long after the run
+    monkeypatch.setattr(LineFile, "sync", failed_sync)
+    sender = Sender(Target(server.url, "m"), tmp_path / "part.jsonl")
+    sender.load(OpenLoop(plan_at(0.0)))
+    starter = threading.Thread(target=lambda: (sender.wait_ready(), sender.start(time.time())))
+    starter.start()
+    with pytest.raises(InputError, match="cannot be written"):
+        sender.run()
+    starter.join()
+    assert len(read_partial_records(tmp_path / "part.jsonl")) == 1
+    assert read_sent_log(tmp_path / "part.sent")["request_id"].to_pylist() == [0]
 
 
 @pytest.mark.parametrize("fault", ["write_line", "sync"])
