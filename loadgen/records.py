@@ -153,6 +153,19 @@ PLANNED_SCHEMA = pa.schema(
     [RECORD_SCHEMA.field(name) for name in ("request_id", "service", "model", "prompt_tokens", "scheduled_s")]
 )
 
+# One sending of a request, where what did not end well is sent again; attempts count from 1, instants as in a record.
+ATTEMPT_SCHEMA = pa.schema(
+    [
+        pa.field("request_id", pa.int64(), nullable=False),
+        pa.field("attempt", pa.int32(), nullable=False),
+        pa.field("sent_s", pa.float64(), nullable=False),
+        pa.field("finished_s", pa.float64(), nullable=False),
+        pa.field("status", pa.string(), nullable=False),
+        pa.field("cause", pa.string()),
+        pa.field("error", pa.string()),
+    ]
+)
+
 _ROWS_OF_GROUP = 2**18  # of a Parquet file
 
 

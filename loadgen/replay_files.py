@@ -16,8 +16,8 @@ from loadgen.file_lock import is_locked
 from loadgen.merge_records import merge_records
 from loadgen.node_files import away_folder_name
 from loadgen.plan import planned_columns
-from loadgen.records import read_partial_records
-from loadgen.retries import ATTEMPT_SCHEMA, attempts_path, read_attempts
+from loadgen.records import ATTEMPT_SCHEMA, read_partial_records
+from loadgen.retries import attempts_path, read_attempts
 from loadgen.sent_log import SENT_SCHEMA, read_sent_log, sent_log_path
 from loadgen.trace import Trace
 from loadgen.whole_file import written_whole

@@ -16,23 +16,11 @@ from loadgen.client import Exchange
 from loadgen.client_config import ClientConfig, pause_s
 from loadgen.line_file import LineFile, whole_lines
 from loadgen.plan import PlannedRequest
-from loadgen.records import Cause, RequestRecord, Status
+from loadgen.records import ATTEMPT_SCHEMA, Cause, RequestRecord, Status
 from loadgen.schedule import Schedule
 
 _RETRIED_STATUSES = (408, 409, 429)
 _RETRIED_CAUSES = (Cause.GIVEN_UP, Cause.CONNECTION, Cause.STREAM_CUT, Cause.REPLICA_LOST)
-
-ATTEMPT_SCHEMA = pa.schema(
-    [
-        pa.field("request_id", pa.int64(), nullable=False),
-        pa.field("attempt", pa.int32(), nullable=False),
-        pa.field("sent_s", pa.float64(), nullable=False),
-        pa.field("finished_s", pa.float64(), nullable=False),
-        pa.field("status", pa.string(), nullable=False),
-        pa.field("cause", pa.string()),
-        pa.field("error", pa.string()),
-    ]
-)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,11 +21,13 @@ from testbed.config import Experiment, as_yaml_values, load_workload, with_traff
 from testbed.environment import describe_environment, describe_trace
 from testbed.fault_settings import fault_of
 from testbed.results import (
+    ATTEMPTS,
     RECORDS,
     append_decisions,
     create_results_folder,
     write_config,
     write_environment,
+    write_table,
     write_tables,
 )
 
@@ -53,6 +55,8 @@ def simulate_experiment(experiment: Experiment, out: Path, progress: Callable[[f
     write_environment(folder, environment)
     result = _simulate(experiment, trace, lambda share: progress(share, 1.0))
     write_records(result.records, folder / RECORDS)
+    if result.attempts is not None:
+        write_table(result.attempts, folder / ATTEMPTS)
     append_decisions(folder, result.decisions)
     write_tables(folder, replicas=result.replicas, engine=result.engine)
     conclude_run(folder)

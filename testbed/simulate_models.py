@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from autoscaler.simulator.fleet_run import SimulationResult
 from autoscaler.simulator.shared_run import SharingModel, simulate_together
@@ -20,11 +21,13 @@ from testbed.environment import describe_environment, describe_trace
 from testbed.models_config import ModelsExperiment, as_yaml_values, load_models_traffic
 from testbed.models_results import own_name
 from testbed.results import (
+    ATTEMPTS,
     RECORDS,
     append_decisions,
     create_results_folder,
     write_config,
     write_environment,
+    write_table,
     write_tables,
 )
 from testbed.simulate import RECORDED_INSTANTS, cache_notes, fleet_of, forecast_settings_of
@@ -52,6 +55,8 @@ def simulate_models(experiment: ModelsExperiment, out: Path, progress: Callable[
         record_interval_s=max(trace.duration_s for trace in traces.values()) / RECORDED_INSTANTS,
     )
     write_records(records_together(results), folder / RECORDS)
+    if (attempts := attempts_together(results)) is not None:
+        write_table(attempts, folder / ATTEMPTS)
     decisions = [decision for result in results.values() for decision in result.decisions]
     append_decisions(folder, sorted(decisions, key=lambda decision: decision.time_s))
     write_tables(
@@ -70,8 +75,26 @@ def records_together(results: Mapping[str, SimulationResult]) -> pa.Table:
         for name, result in results.items()
     }
     together = _with_model_names({name: part.cast(PLAIN_SCHEMA) for name, part in parts.items()})
-    ordered = together.take(np.argsort(together["scheduled_s"].to_numpy(), kind="stable"))
+    ordered = together.take(_order_of_arrival(results))
     return _replaced(ordered, "request_id", pa.array(np.arange(len(ordered))))
+
+
+def attempts_together(results: Mapping[str, SimulationResult]) -> pa.Table | None:
+    """The attempts of the models whose clients send again, numbered as the records; None = nobody's do."""
+    numbers = np.argsort(_order_of_arrival(results), kind="stable")
+    firsts = np.cumsum([0, *(len(result.records) for result in results.values())])
+    parts = [
+        _replaced(table, "request_id", pa.array(numbers[first + table["request_id"].to_numpy()]))
+        for first, result in zip(firsts, results.values(), strict=False)
+        if (table := result.attempts) is not None
+    ]
+    return pa.concat_tables(parts).sort_by([("request_id", "ascending"), ("attempt", "ascending")]) if parts else None
+
+
+def _order_of_arrival(results: Mapping[str, SimulationResult]) -> NDArray[np.int64]:
+    """In which order requests arrive, by their places in all models' records one after the other."""
+    arrivals_s = [result.records["scheduled_s"].to_numpy() for result in results.values()]
+    return np.argsort(np.concatenate(arrivals_s), kind="stable")
 
 
 def _with_model_names(tables: Mapping[str, pa.Table]) -> pa.Table:

@@ -137,6 +137,10 @@ def tries_again(
         again_s = now_s + drawn_pause_s(clients, request, requests[request].attempts, fate)
         if again_s < requests[request].arrival_s + services[requests[request].service].deadline_s:
             requests[request].fate = COMING
+            clients.failed[clients.failed_count[0]] = request
+            clients.failed_s[clients.failed_count[0]] = now_s
+            clients.failed_fate[clients.failed_count[0]] = fate
+            clients.failed_count[0] += 1
             put(clients.timers, request, 0, again_s)
             return True
     take_out(clients.timers, request)

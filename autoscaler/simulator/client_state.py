@@ -45,6 +45,8 @@ class ClientArrays(NamedTuple):
         resent: i64[n * (max_attempts - 1)], the requests that were sent again, in order of time.
         resent_s: when that was.
         resent_count: i64[1], how many these are.
+        failed, failed_s, failed_fate, failed_count: in the same way, the attempts that another one follows: of which
+            request, when and how each ended.
     """
 
     rules: ClientRules
@@ -53,6 +55,10 @@ class ClientArrays(NamedTuple):
     resent: NDArray[np.int64]
     resent_s: NDArray[np.float64]
     resent_count: NDArray[np.int64]
+    failed: NDArray[np.int64]
+    failed_s: NDArray[np.float64]
+    failed_fate: NDArray[np.int8]
+    failed_count: NDArray[np.int64]
 
 
 def empty_heap(requests: int) -> RequestHeap:
@@ -86,4 +92,8 @@ def client_arrays(config: ClientConfig | None, requests: int, retry_after_s: flo
         resent=np.empty(most, np.int64),  # memory that is never written is never taken
         resent_s=np.empty(most),
         resent_count=np.zeros(1, np.int64),
+        failed=np.empty(most, np.int64),
+        failed_s=np.empty(most),
+        failed_fate=np.empty(most, np.int8),
+        failed_count=np.zeros(1, np.int64),
     )

@@ -15,7 +15,7 @@ from autoscaler.simulator.fleet_config import FleetConfig
 from autoscaler.simulator.invariants import check_littles_law
 from autoscaler.simulator.quiet_ticks import has_compiled_rule, pass_quiet_ticks
 from autoscaler.simulator.snapshots import ForecastFeed, SnapshotMaker, what_is_resent
-from autoscaler.simulator.tables import engine_table, record_table, replica_table
+from autoscaler.simulator.tables import attempt_table, engine_table, record_table, replica_table
 from loadgen.trace import Trace
 
 logger = logging.getLogger(__name__)
@@ -31,6 +31,7 @@ class SimulationResult:
         replicas: replica_id, state, start_s, end_s; one row for each state that a replica was in.
         engine: each replica's state, once per metrics interval, or more rarely, and when it ended.
         end_s: when the run ended.
+        attempts: each sending of each request (`loadgen.records.ATTEMPT_SCHEMA`); None = none was to be sent again.
     """
 
     records: pa.Table
@@ -38,6 +39,7 @@ class SimulationResult:
     replicas: pa.Table
     engine: pa.Table
     end_s: float
+    attempts: pa.Table | None = None
 
 
 class FleetRun:
@@ -154,7 +156,14 @@ class FleetRun:
             replicas=replica_table(self.fleet.lives, self.fleet.pool_members, end_s),
             engine=engine_table(self.fleet.samples),
             end_s=end_s,
+            attempts=self._attempts(),
         )
+
+    def _attempts(self) -> pa.Table | None:
+        clients = self.fleet.compiled[0].clients
+        if clients is None or clients.rules.max_attempts == 1:
+            return None
+        return attempt_table(self.fleet.requests, clients)
 
     @property
     def _control_s(self) -> float:

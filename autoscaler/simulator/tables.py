@@ -7,11 +7,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from autoscaler.fleet_tables import ENGINE_SCHEMA, REPLICA_SCHEMA, RecordedState
+from autoscaler.simulator.client_state import ClientArrays
 from autoscaler.simulator.fleet_reports import EngineSample, ReplicaLife, replica_name
 from autoscaler.simulator.fleet_state import Fate
 from autoscaler.simulator.replica_starts import PoolMember, StartPhase
 from autoscaler.simulator.request_phase import PHASES, ROUTER_QUEUE
-from loadgen.records import ENCODED_RECORD_SCHEMA, Cause, Status
+from loadgen.records import ATTEMPT_SCHEMA, ENCODED_RECORD_SCHEMA, Cause, Status
 from loadgen.trace import SERVICE_LABELS, Trace
 
 # How each end is recorded: status, cause, and the cause in a sentence.
@@ -34,7 +35,6 @@ def record_table(trace: Trace, requests: NDArray[np.void]) -> pa.Table:
     """
     count = len(trace)
     replica_names = [replica_name(number) for number in range(int(requests["replica"].max(initial=-1)) + 1)]
-    statuses, causes, errors = zip(*(ENDS.get(fate, (None, None, None)) for fate in Fate), strict=True)
     columns = {
         "request_id": np.arange(count, dtype=np.int64),
         "service": _encoded("service", SERVICE_LABELS, trace.service),
@@ -45,15 +45,47 @@ def record_table(trace: Trace, requests: NDArray[np.void]) -> pa.Table:
         "sent_s": trace.arrival_s,
         "first_token_s": pa.array(requests["first_token_s"], from_pandas=True),
         "finished_s": requests["finished_s"],
-        "status": _encoded("status", statuses, requests["fate"]),
         "replica_id": _encoded("replica_id", replica_names, requests["replica"]),
-        "cause": _encoded("cause", causes, requests["fate"]),
-        "error": _encoded("error", errors, requests["fate"]),
+        **_ends(requests["fate"]),
         "attempts": requests["attempts"],
         "phase": _encoded("phase", PHASES, _phases(requests)),
     }
     schema = ENCODED_RECORD_SCHEMA
     return pa.table([pa.array(columns[field.name], field.type) for field in schema], schema=schema)
+
+
+def attempt_table(requests: NDArray[np.void], clients: ClientArrays) -> pa.Table:
+    """Each sending of each request, in order of request and attempt (`loadgen.records.ATTEMPT_SCHEMA`)."""
+    count, failed = len(requests), int(clients.failed_count[0])
+    everyone = np.arange(count)
+    sent = np.concatenate([everyone, clients.resent[:failed]])
+    sent_s = np.concatenate([requests["arrival_s"], clients.resent_s[:failed]])
+    ended = np.concatenate([clients.failed[:failed], everyone])
+    ended_s = np.concatenate([clients.failed_s[:failed], requests["finished_s"]])
+    fates = np.concatenate([clients.failed_fate[:failed], requests["fate"]])
+    # Both are in order of time within a request, so that its attempts meet in the order in which they were made.
+    by_sending, by_end = np.argsort(sent, kind="stable"), np.argsort(ended, kind="stable")
+    first = np.cumsum(requests["attempts"]) - requests["attempts"]
+    columns = {
+        "request_id": sent[by_sending],
+        "attempt": np.arange(len(sent)) - np.repeat(first, requests["attempts"]) + 1,
+        "sent_s": sent_s[by_sending],
+        "finished_s": ended_s[by_end],
+        **_ends(fates[by_end]),
+    }
+    return pa.table([pa.array(columns[name]) for name in ATTEMPT_SCHEMA.names], ATTEMPT_SCHEMA.names).cast(
+        ATTEMPT_SCHEMA
+    )
+
+
+def _ends(fates: NDArray[np.int8]) -> dict[str, pa.DictionaryArray]:
+    """Status, cause and error of each fate."""
+    statuses, causes, errors = zip(*(ENDS.get(fate, (None, None, None)) for fate in Fate), strict=True)
+    return {
+        "status": _encoded("status", statuses, fates),
+        "cause": _encoded("cause", causes, fates),
+        "error": _encoded("error", errors, fates),
+    }
 
 
 def _phases(requests: NDArray[np.void]) -> NDArray[np.int8]:

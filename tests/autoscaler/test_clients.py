@@ -14,6 +14,7 @@ from autoscaler.simulator.fleet import Fleet
 from autoscaler.simulator.fleet_state import Fate
 from autoscaler.simulator.router_state import QueueOrder, RouterConfig, Routing
 from autoscaler.simulator.run import simulate
+from autoscaler.simulator.tables import attempt_table
 from loadgen.client_config import ClientConfig
 from loadgen.trace import Service, Trace
 
@@ -190,6 +191,40 @@ def test_records_hold_the_number_of_attempts() -> None:
     assert records["status"].to_pylist() == ["ok"] * 3
 
 
+def sendings(fleet: Fleet, request: int) -> list[tuple[float, float, str, str | None]]:
+    """When each attempt of a request was sent and ended, and how."""
+    clients = fleet.compiled[0].clients
+    assert clients is not None
+    rows = attempt_table(fleet.requests, clients).to_pylist()
+    mine = [row for row in rows if row["request_id"] == request]
+    assert [row["attempt"] for row in mine] == list(range(1, len(mine) + 1))
+    return [(row["sent_s"], pytest.approx(row["finished_s"]), row["status"], row["cause"]) for row in mine]
+
+
+def test_each_attempt_is_told_with_its_instants_and_its_end() -> None:
+    fleet = fleet_of(trace([0.0, 0.0, 0.0], 1, [500, 2, 2]), config(client=PLAIN, **BUSY))
+    fleet.advance(100.0)
+    refused = [(at_s, at_s, "rejected", "queue_full") for at_s in (0.0, 0.5, 1.5, 3.5)]
+    assert sendings(fleet, 2) == [*refused, (7.5, 7.52, "ok", None)]
+    assert sendings(fleet, 1) == [(0.0, pytest.approx(fleet.requests.finished_s[1]), "ok", None)]
+
+
+def test_attempts_that_were_given_up_end_when_their_clients_left() -> None:
+    patient = replace(PLAIN, timeout_s=2.5, max_attempts=2)
+    fleet = fleet_of(trace([0.0, 1.0], 10, [50, 50]), config(client=patient, hardware=SLOW, max_ongoing_requests=1))
+    fleet.advance(100.0)
+    left = ("cancelled", "given_up")
+    assert sendings(fleet, 0) == [(0.0, 2.5, *left), (3.0, 5.5, *left)]
+    assert sendings(fleet, 1) == [(1.0, 3.5, *left), (4.0, 6.5, *left)]
+
+
+@pytest.mark.parametrize("client", [None, replace(PLAIN, max_attempts=1)])
+def test_where_nothing_is_sent_again_there_are_no_attempts_to_tell_of(client: ClientConfig | None) -> None:
+    one = config(client=client, limits=ScalingLimits(1, 1))
+    result = simulate(trace([0.0], 1, 2), make_policy("ray-default"), one, rng=np.random.default_rng(0))
+    assert result.attempts is None
+
+
 clients = st.builds(
     ClientConfig,
     timeout_s=st.sampled_from([0.05, 0.4, 2.0, np.inf]),
@@ -252,6 +287,22 @@ def follow(fleet: Fleet, script: list[int]) -> Fleet:
     return fleet
 
 
+def check_attempts(fleet: Fleet) -> None:
+    """A request's attempts follow each other from its arrival to its end, and only the last may have ended ok."""
+    requests, clients = fleet.requests, fleet.compiled[0].clients
+    assert clients is not None
+    told = attempt_table(requests, clients).to_pandas()
+    first, last = told.drop_duplicates("request_id"), told.drop_duplicates("request_id", keep="last")
+    assert np.array_equal(told.groupby("request_id").size(), requests.attempts)
+    assert np.array_equal(first["sent_s"], requests.arrival_s)
+    assert np.array_equal(last["finished_s"], requests.finished_s)
+    assert np.array_equal(last["status"] == "ok", requests.fate == Fate.OK)
+    assert (told["finished_s"] >= told["sent_s"]).all()
+    others = told.drop(last.index)
+    assert np.all(told["sent_s"].to_numpy()[others.index + 1] >= others["finished_s"])
+    assert (others["status"] != "ok").all()
+
+
 @settings(max_examples=80, deadline=None)
 @given(gaps=arrivals, router=routers, client=clients, script=targets)
 def test_every_request_ends_once_by_its_deadline_whatever_clients_and_routers_do(
@@ -271,6 +322,7 @@ def test_every_request_ends_once_by_its_deadline_whatever_clients_and_routers_do
     assert resent_s(fleet) == sorted(resent_s(fleet))
     deadline_s = requests.arrival_s + np.where(requests.service == 0, 3.0, 7.0)
     assert (requests.finished_s <= deadline_s + 1e-9).all()
+    check_attempts(fleet)
     ok = requests.fate == Fate.OK
     assert np.array_equal(requests.received_tokens[ok], requests.output_tokens[ok])
     assert np.array_equal(np.isnan(requests.first_token_s), requests.received_tokens == 0)

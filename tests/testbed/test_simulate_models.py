@@ -5,6 +5,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -19,7 +20,7 @@ from testbed.report.facts import gather_facts
 from testbed.report.fault_table import fault_table
 from testbed.report.model_panels import describe_budget, model_table
 from testbed.report.tables import service_table, target_changes
-from testbed.results import SUMMARY, Results, read_results
+from testbed.results import ATTEMPTS, SUMMARY, Results, read_results
 from testbed.simulate_models import simulate_models
 
 TWO_MODELS = Path(__file__).parents[2] / "configs/experiments/two_models.yaml"
@@ -137,6 +138,11 @@ def test_faults_and_impatient_clients_of_one_model_leave_the_other_alone(tmp_pat
     assert summary["requests"]["total"]["attempts"] == sum(
         each["requests"]["total"]["attempts"] for each in (struck, other)
     )
+    told = pq.read_table(found.path / ATTEMPTS).to_pandas()
+    impatient = found.records[found.records["model"] == NAMES[0]].set_index("request_id")
+    assert told.groupby("request_id").size().equals(impatient["attempts"].astype("int64"))
+    assert told[told["attempt"] == 1]["sent_s"].tolist() == impatient["scheduled_s"].tolist()
+    assert told.drop_duplicates("request_id", keep="last")["status"].tolist() == impatient["status"].tolist()
     facts = gather_facts(found)
     attempts = {row.label: row.cells for row in model_table(facts)[1]}["Attempts"]
     assert attempts == tuple(f"{part['requests']['total']['attempts']:,}" for part in (struck, other, summary))
