@@ -22,6 +22,7 @@ _PATIENCE_S = 1.0
 # Pieces are read after the request's end; of a longer answer those so far, so that memory stays flat.
 _UNREAD_BYTES = 128 * 1024
 _ERROR_BODY_BYTES = 64 * 1024
+_TIMER_RESOLUTION_S = 0.001
 _DONE = b"[DONE]"
 
 
@@ -129,7 +130,8 @@ class Exchange:
         if self._unread_bytes > _UNREAD_BYTES or instant_s > self._closing_monotonic_s:
             self._look(self._clock.now_s())
         elif _DONE in content:
-            self._wait_until(self._clock.now_s() + _BODY_END_S)
+            # A text may hold the word too: it must not put off when the request is given up.
+            self._wait_until(min(self._clock.now_s() + _BODY_END_S, self._give_up_s))
 
     def ended(self, failure: str | None) -> None:
         """The connection's last word."""
@@ -208,7 +210,9 @@ class Exchange:
     def _wait_until(self, instant_s: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        delay_s = max(0.0, instant_s - self._clock.now_s())
+        delay_s = instant_s - self._clock.now_s()
+        # A timer of uvloop may go off a little early; what is left is under its resolution, and the loop would spin.
+        delay_s = max(delay_s, _TIMER_RESOLUTION_S) if delay_s > 0 else 0.0
         self._timer = asyncio.get_running_loop().call_later(delay_s, self._on_time)
 
     def _on_time(self) -> None:
