@@ -1,13 +1,12 @@
 """The server that a replay sends to, and the check that it is there."""
 
 import json
-import urllib.error
-import urllib.request
+import os
 from dataclasses import dataclass
-from http.client import HTTPException
 from urllib.parse import urlsplit
 
 from loadgen.errors import InputError
+from loadgen.web_page import HttpStatusError, fetch_page
 
 _PROBE_TIMEOUT_S = 5.0
 
@@ -55,21 +54,17 @@ def probe(target: Target) -> None:
 def _served_models(target: Target) -> list[str]:
     """Ask `/v1/models`."""
     url = _checked_url(target)
-    request = urllib.request.Request(f"{url}/v1/models", headers=target.headers)
-    # No proxy from the environment: the replay itself takes none either.
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(request, timeout=_PROBE_TIMEOUT_S) as answer:
-            body = answer.read()
-    except urllib.error.HTTPError as error:
-        advice = "check the API key" if error.code in (401, 403) else "is this an OpenAI-compatible server?"
-        raise InputError(f"{url}/v1/models: answered HTTP {error.code}; {advice}") from error
+        page = fetch_page(f"{url}/v1/models", timeout_s=_PROBE_TIMEOUT_S, headers=target.headers)
+    except HttpStatusError as error:
+        advice = "check the API key" if error.status in (401, 403) else "is this an OpenAI-compatible server?"
+        raise InputError(f"{url}/v1/models: answered HTTP {error.status}; {advice}") from error
     except OSError as error:
         raise InputError(f"{url}: {_reason(error)}; is the server running?") from error
-    except HTTPException as error:
-        raise InputError(f"{url}: does not answer as HTTP ({error!r}); check the url") from error
+    except ValueError as error:
+        raise InputError(f"{url}: does not answer as HTTP ({error}); check the url") from error
     try:
-        return [str(model["id"]) for model in json.loads(body)["data"]]
+        return [str(model["id"]) for model in json.loads(page)["data"]]
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{url}/v1/models: the answer lists no models; is this an OpenAI-compatible server?"
@@ -89,8 +84,5 @@ def _checked_url(target: Target) -> str:
 
 
 def _reason(error: OSError) -> str:
-    """Why a connection failed, in lower-case words."""
-    cause = error.reason if isinstance(error, urllib.error.URLError) else error
-    if isinstance(cause, TimeoutError):
-        return f"no answer within {_PROBE_TIMEOUT_S:g} s"
-    return str((isinstance(cause, OSError) and cause.strerror) or cause).lower()
+    """Why a connection failed, in lower-case words; a name that is not known has a number of its own, below 0."""
+    return (os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)).lower()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from loadgen.clock_offset import ClockOffset, measure_clock_offset
 from loadgen.errors import InputError
 from loadgen.target import Target
+from loadgen.web_page import fetch_page
 from serve_app.fleet_api import (
     FLEET_PATH,
     FORM_KEY,
@@ -17,7 +18,6 @@ from serve_app.fleet_api import (
     read_description,
     read_page,
 )
-from testbed.web_page import fetch_page
 
 # The ingress itself waits 5 s for its fleet before it answers that it knows nothing.
 _TIMEOUT_S = 8.0

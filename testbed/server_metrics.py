@@ -20,9 +20,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from autoscaler.fleet_tables import ENGINE_SCHEMA, REPLICA_SCHEMA
 from loadgen.errors import InputError
 from loadgen.failure_phase import ServerWord
+from loadgen.web_page import fetch_page
 from testbed.repeated import Repeated
 from testbed.results import write_tables
-from testbed.web_page import fetch_page
 
 _TIMEOUT_S = 2.0
 _VLLM_NAME = re.compile(r"^(?:ray_)?vllm[:_](?P<name>\w+)$")
