@@ -1,8 +1,10 @@
 """The actors of a replay, as their driver sees them: one clock start, and what they wrote on other nodes comes home."""
 
+import os
+import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -12,17 +14,22 @@ from typing import Any
 import numpy as np
 import ray
 from numpy.typing import NDArray
-from ray.exceptions import RayActorError, RayError, RayTaskError, TaskUnschedulableError
+from ray.exceptions import RayError, RayTaskError, TaskUnschedulableError
 
 from loadgen.client_config import ClientConfig
 from loadgen.clock_offset import ClockOffset, measure_clock_offset
+from loadgen.file_lock import is_locked
 from loadgen.node_files import away_folder_name, fetch_folder
-from loadgen.nodes import Node, answer, begin_on, choose_nodes, on_node
+from loadgen.nodes import LONGEST_ANSWER_S, Node, answer, begin_on, choose_nodes, no_answer, on_node
 from loadgen.pacing import ByArrival, Pacing
 from loadgen.plan import Prompts, RequestForm
+from loadgen.questions import Questions
 from loadgen.replay_actor import ReplayActor, Shard
+from loadgen.replay_progress import ReplayProgress, summarise_progress
 from loadgen.run_clock import RunClock
 from loadgen.sender import SenderProgress
+from loadgen.sender_silence import SenderSilence
+from loadgen.silence import Silence
 from loadgen.target import Target
 from loadgen.trace import Trace
 
@@ -31,35 +38,10 @@ _POLL_INTERVAL_S = 0.5
 _START_LEAD_S = 1.0
 _STOP_TIMEOUT_S = 10.0
 _ASK_TIMEOUT_S = 5.0
+_FETCH_TIMEOUT_S = 60.0  # of each piece
 # Ray has its processes yield to all others (niceness 15): a replica that starts, or a server beside, made senders late.
 _FULL_PRIORITY = {"RAY_worker_niceness": "0"}
 _NO_OFFSET = ClockOffset(0.0, 0.0)  # of the driver's own clock
-
-
-@dataclass(frozen=True, slots=True)
-class ReplayProgress:
-    """Where a replay stands, over all actors.
-
-    Attributes:
-        now_s: seconds since the run's start.
-        planned: requests of the trace.
-        offered: of these, so far: due by the trace, or (in another mode than open loop) sent.
-        sent, finished, ok: so far.
-        failed: requests that did not end ok, by cause.
-        ttft_p50_s, ttft_p99_s: over the latest requests that ended ok; None = none yet.
-        lateness_p99_s: by which one of the latest requests was sent after its instant; None = none yet.
-    """
-
-    now_s: float
-    planned: int
-    offered: int
-    sent: int
-    finished: int
-    ok: int
-    failed: Mapping[str, int]
-    ttft_p50_s: float | None
-    ttft_p99_s: float | None
-    lateness_p99_s: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +82,7 @@ class Crew:
         self.lost: list[str] = []
         self.unread: list[int] = []
         self._parts = parts
+        self._processes: list[int] = []
         self._progress = [SenderProgress() for _ in parts]
         self._runs: dict[Any, int] = {}
         self._nodes = choose_nodes(len(parts), spreads=spreads)
@@ -107,6 +90,7 @@ class Crew:
         self._offsets: dict[Node, ClockOffset] = {}
         self._drifts_s: dict[Node, float] = {}
         self._actors = [self._make_actor(target, index, keeps_chunk_offsets) for index in range(len(parts))]
+        self._questions = Questions(lambda index: self._actors[index].progress.remote())
 
     def _make_actor(self, target: Target, index: int, keeps_chunk_offsets: bool) -> Any:
         node = self._nodes[index]
@@ -134,6 +118,7 @@ class Crew:
             InputError: what an actor says is wrong, or one that has ended.
         """
         self._planned = len(trace)
+        self._processes = self._answers([actor.process_id.remote() for actor in self._actors])
         self._arrival_s = trace.arrival_s if isinstance(pacing, ByArrival) else None
         shared_trace, shared_prompts = ray.put(trace), ray.put(prompts)
         prepared = [
@@ -143,8 +128,9 @@ class Crew:
             for index, actor in enumerate(self._actors)
         ]
         body_bytes = np.zeros(len(trace), dtype=np.int64)
-        for index, part in enumerate(rows):
-            body_bytes[part] = self._answer(index, prepared[index])
+        for part, said in zip(rows, self._answers(prepared), strict=True):
+            body_bytes[part] = said
+        self._longest_deadline_s = max(form.deadlines_s.values())
         return body_bytes
 
     def start(self) -> float:
@@ -154,9 +140,7 @@ class Crew:
             InputError: what an actor says is wrong, or one that has ended.
         """
         self._runs = {actor.run.remote(): index for index, actor in enumerate(self._actors)}
-        ready = [actor.wait_ready.remote() for actor in self._actors]
-        for index, each in enumerate(ready):
-            self._answer(index, each)
+        self._answers([actor.wait_ready.remote() for actor in self._actors])
         for run in ray.wait(list(self._runs), num_returns=len(self._runs), timeout=0)[0]:
             self._answer(self._runs[run], run)  # one that failed says why
         for node in self._away:
@@ -167,10 +151,24 @@ class Crew:
             actor.start.remote(start_epoch_s + self._offsets.get(node, _NO_OFFSET).offset_s)
             for actor, node in zip(self._actors, self._nodes, strict=True)
         ]
-        for each in starts:
-            with suppress(RayActorError):  # its run is about to say the same
-                ray.get(each)
+        ray.wait(starts, num_returns=len(starts), timeout=_START_LEAD_S)  # what is wrong with one, its run will say
+        self._silence = SenderSilence(self._longest_deadline_s)
         return start_epoch_s
+
+    def _answers(self, asked: list[Any]) -> list[Any]:
+        """What each actor answers before the start, however long it takes, as long as the actor shows that it lives.
+
+        Raises:
+            InputError: what one says is wrong, that it has ended, or that it is silent.
+        """
+        signs, silence = Counter[int](), Silence(LONGEST_ANSWER_S)
+        questions = Questions(lambda index: self._actors[index].wall_clock_s.remote())
+        while waiting := set(ray.wait(asked, num_returns=len(asked), timeout=_POLL_INTERVAL_S)[1]):
+            numbers = [index for index, each in enumerate(asked) if each in waiting]
+            signs.update(questions.answers(numbers, _POLL_INTERVAL_S))
+            for index in silence.look({index: signs[index] for index in numbers}):
+                raise no_answer(self._nodes[index])
+        return [self._answer(index, each) for index, each in enumerate(asked)]
 
     def senders(self) -> tuple[SendingNode, ...]:
         """Where the actors ran, what is known of the clocks there, and what sending took."""
@@ -193,8 +191,9 @@ class Crew:
         try:
             while self._runs:
                 self._poll(_POLL_INTERVAL_S)
+                self._give_up_silent()
                 if on_progress is not None:
-                    on_progress(self._summary(self._clock.now_s()))
+                    on_progress(summarise_progress(self._progress, self._clock.now_s(), self._planned, self._arrival_s))
             self._compare_clocks()
         except KeyboardInterrupt:
             interrupted_s = max(self._clock.now_s(), 0.0)
@@ -204,6 +203,17 @@ class Crew:
             self.lost += [f"actor {index}: did not end within {_STOP_TIMEOUT_S:g} s" for index in self._runs.values()]
             return interrupted_s
         return None
+
+    def _give_up_silent(self) -> None:
+        """Take those as lost that nothing more is to be expected of, and end their processes."""
+        silent = self._silence.look({index: self._progress[index] for index in self._runs.values()})
+        for run, index in list(self._runs.items()):
+            if index in silent:
+                self.lost.append(
+                    f"actor {index} on {self._nodes[index].address}: {silent[index]}, so that its process was ended"
+                )
+                del self._runs[run]
+                ray.kill(self._actors[index])
 
     def _compare_clocks(self) -> None:
         """See how far the machines' clocks have come apart over the run."""
@@ -224,6 +234,7 @@ class Crew:
             ray.kill(actor)
         if self._runs:  # these may still be writing
             ray.wait(list(self._runs), num_returns=len(self._runs), timeout=_STOP_TIMEOUT_S)
+        self._end_those_that_write()
         for node, name in self._away.items():
             try:
                 fetch_folder(partial(_do_on, node), name, self._parts[0].parent)
@@ -235,6 +246,25 @@ class Crew:
                     f"it lies in {name} in the folder for temporary files there"
                 )
                 self.unread += [index for index, other in enumerate(self._nodes) if other == node]
+
+    def _end_those_that_write(self) -> None:
+        """See that none of this machine's actors sends on, whoever of Ray was too frozen to end it.
+
+        Its file is locked for as long as it lives, so that its process id is still its own.
+        """
+        writing = [
+            (part, process)
+            for part, process, node in zip(self._parts, self._processes, self._nodes, strict=False)
+            if node.is_driver
+        ]
+        until_s = time.monotonic() + _STOP_TIMEOUT_S
+        while writing := [each for each in writing if each[0].exists() and is_locked(each[0])]:
+            if time.monotonic() > until_s:
+                for _, process in writing:
+                    with suppress(ProcessLookupError):
+                        os.kill(process, signal.SIGKILL)
+                return
+            time.sleep(0.05)
 
     def _answer(self, index: int, asked: Any) -> Any:
         return answer(self._nodes[index], asked)
@@ -248,36 +278,13 @@ class Crew:
                 self._progress[index] = ray.get(run)
             except RayError as error:
                 self.lost.append(f"actor {index} on {self._nodes[index].address}: {_first_line(error)}")
-        asked = {self._actors[index].progress.remote(): index for index in self._runs.values()}
-        answered, _ = ray.wait(list(asked), num_returns=len(asked), timeout=_POLL_INTERVAL_S) if asked else ([], [])
-        for said in answered:
-            with suppress(RayError):  # its run is about to say the same
-                self._progress[asked[said]] = ray.get(said)
-
-    def _summary(self, now_s: float) -> ReplayProgress:
-        failed: Counter[str] = Counter()
-        for progress in self._progress:
-            failed.update(progress.failed)
-        ttft_s = [value for progress in self._progress for value in progress.latest_ttft_s]
-        lateness_s = [value for progress in self._progress for value in progress.latest_lateness_s]
-        sent = sum(progress.sent for progress in self._progress)
-        offered = sent if self._arrival_s is None else int(np.searchsorted(self._arrival_s, now_s, side="right"))
-        return ReplayProgress(
-            now_s=now_s,
-            planned=self._planned,
-            offered=offered,
-            sent=sent,
-            finished=sum(progress.finished for progress in self._progress),
-            ok=sum(progress.ok for progress in self._progress),
-            failed=dict(failed),
-            ttft_p50_s=float(np.median(ttft_s)) if ttft_s else None,
-            ttft_p99_s=float(np.percentile(ttft_s, 99)) if ttft_s else None,
-            lateness_p99_s=float(np.percentile(lateness_s, 99)) if lateness_s else None,
-        )
+        for index, progress in self._questions.answers(self._runs.values(), _POLL_INTERVAL_S).items():
+            if index in self._runs.values():
+                self._progress[index] = progress
 
 
 def _do_on(node: Node, work: Callable[..., Any], *arguments: Any) -> Any:
-    return ray.get(begin_on(node, work, *arguments))
+    return ray.get(begin_on(node, work, *arguments), timeout=_FETCH_TIMEOUT_S)
 
 
 def _first_line(error: Exception) -> str:

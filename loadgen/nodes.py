@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from loadgen.errors import InputError
+
+# What is asked of a process there takes seconds, and on a machine that is overloaded its start takes a minute or two.
+LONGEST_ANSWER_S = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +100,12 @@ def answer(node: Node, asked: Any) -> Any:
     """What a process there answers before a run, or raises.
 
     Raises:
-        InputError: what it says is wrong there, or that it has ended.
+        InputError: what it says is wrong there, that it has ended, or that it does not answer.
     """
     try:
-        return ray.get(asked)
+        return ray.get(asked, timeout=LONGEST_ANSWER_S)
+    except GetTimeoutError as error:
+        raise no_answer(node) from error
     except RayTaskError as error:
         if node.is_driver or not isinstance(error.cause, InputError):
             raise error.cause from error
@@ -111,3 +116,11 @@ def answer(node: Node, asked: Any) -> Any:
             f"node {node.address}: a process there ended before anything was sent ({said}); see that the machine is "
             "up and has memory enough, then start again"
         ) from error
+
+
+def no_answer(node: Node) -> InputError:
+    """What is to be said of a machine where a process is silent before a run."""
+    return InputError(
+        f"node {node.address}: a process there has given no answer for {LONGEST_ANSWER_S:g} s, and nothing was sent; "
+        "see that the machine is not overloaded, then start again"
+    )

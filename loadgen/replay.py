@@ -12,11 +12,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from loadgen.client_config import SEND_ONCE, ClientConfig
-from loadgen.crew import Crew, ReplayProgress, SendingNode
+from loadgen.crew import Crew, SendingNode
 from loadgen.errors import InputError
 from loadgen.pacing import BY_ARRIVAL, ByUser, Pacing, shards
 from loadgen.plan import Prompts, RequestForm
 from loadgen.replay_files import ReplayFacts, found_parts, gather, note_alive, part_paths, write_facts
+from loadgen.replay_progress import ReplayProgress
 from loadgen.target import Target
 from loadgen.trace import SERVICE_LABELS, Trace
 

@@ -1,5 +1,6 @@
 """An actor of a replay: sends its shard of the plan from a process of its own."""
 
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +62,10 @@ class ReplayActor:
             schedule = Retrying(schedule, client, form.seed)
         self._sender.load(schedule)
         return [len(request.body) for request in plan]
+
+    def process_id(self) -> int:
+        """Of its machine."""
+        return os.getpid()
 
     def wall_clock_s(self) -> float:
         """Its machine's clock, epoch seconds."""

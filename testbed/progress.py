@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn,
 from rich.table import Table
 from rich.text import Text
 
-from loadgen.crew import ReplayProgress
+from loadgen.replay_progress import ReplayProgress
 
 _REFRESH_PER_S = 4
 # Where the output is a file, a line now and then says the same.

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loadgen.client_config import ClientConfig
-from loadgen.crew import ReplayProgress
 from loadgen.failure_phase import ServerWord
 from loadgen.plan import Prompts
 from loadgen.replay import ReplayOutcome, replay
+from loadgen.replay_progress import ReplayProgress
 from loadgen.target import Target
 from loadgen.trace import Trace
 from testbed.progress import TerminalProgress, replay_figures

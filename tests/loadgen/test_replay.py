@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 import ray
 
-from loadgen.crew import ReplayProgress
 from loadgen.errors import InputError
 from loadgen.prompts.source import PromptSettings, open_prompts
 from loadgen.prompts.synthetic import synthetic_prompts
 from loadgen.records import RECORD_SCHEMA
 from loadgen.replay import ReplayOutcome, replay
+from loadgen.replay_progress import ReplayProgress
 from loadgen.target import Target
 from loadgen.trace import Trace
 

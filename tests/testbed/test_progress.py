@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from loadgen.crew import ReplayProgress
+from loadgen.replay_progress import ReplayProgress
 from testbed import progress
 from testbed.progress import TerminalProgress, replay_figures
 

@@ -17,10 +17,10 @@ import ray
 from ray._common.utils import reset_ray_address
 from ray.cluster_utils import Cluster
 
-from loadgen.crew import ReplayProgress
 from loadgen.null_run import FIRST_NUMBER, NullServerProcess
 from loadgen.prompts.synthetic import synthetic_prompts
 from loadgen.replay import replay
+from loadgen.replay_progress import ReplayProgress
 from loadgen.target import Target
 from loadgen.trace import Trace, make_trace
 
