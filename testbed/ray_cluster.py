@@ -7,18 +7,24 @@ import math
 import os
 import socket
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Collection, Iterator
 from typing import Any, TextIO
 
 import ray
 
 from loadgen.errors import InputError
 from testbed.interruption import keeps_sigterm
+from testbed.own_processes import OwnProcess, children_of, end_all, with_descendants
 
 # Ray prints these to the driver's stdout in ordinary runs, and no setting turns them off: more processes than
 # processors are what a fleet of light replicas is, and Serve's controller ends in the middle of being asked to.
 HARMLESS_NOTICES = ("worker processes have been started on node", "Task ServeController.graceful_shutdown failed")
 _CONNECT_TIMEOUT_S = 5.0
+# Ray ends within seconds, but waits for ever for a process of its own that is frozen.
+_SHUTDOWN_TIMEOUT_S = 30.0
+# Then the processes of actors end by themselves; those that are frozen do not.
+_ENDING_TIMEOUT_S = 5.0
 
 
 @contextlib.contextmanager
@@ -34,6 +40,7 @@ def ray_cluster(*, needed_cpus: float) -> Iterator[None]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    before = children_of(os.getpid())
     with contextlib.redirect_stdout(_WithoutNotices(sys.stdout)):
         with keeps_sigterm():
             try:
@@ -45,10 +52,23 @@ def ray_cluster(*, needed_cpus: float) -> Iterator[None]:
                 )
             except ValueError:  # Ray's answer where it finds a cluster to connect to: its resources are given already
                 ray.init(**quiet)
+        own = children_of(os.getpid()) - before  # of a cluster that was there, none
         try:
             yield
         finally:
-            ray.shutdown()
+            _shut_down(with_descendants(own))
+
+
+def _shut_down(processes: Collection[OwnProcess]) -> None:
+    """End Ray and its processes, whichever of them is frozen."""
+    force = threading.Timer(_SHUTDOWN_TIMEOUT_S, end_all, (processes, 0.0))
+    force.daemon = True
+    force.start()
+    try:
+        ray.shutdown()
+    finally:
+        force.cancel()
+    end_all(processes, _ENDING_TIMEOUT_S)
 
 
 def _check_address(address: str) -> None:
