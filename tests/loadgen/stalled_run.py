@@ -2,11 +2,13 @@
 
 import asyncio
 import random
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,6 +25,7 @@ from loadgen.records import RequestRecord
 from loadgen.retries import Attempt, Retrying
 from loadgen.run_clock import RunClock
 from loadgen.schedule import OpenLoop, Schedule
+from loadgen.sender import Sender, SenderProgress
 from loadgen.target import Target
 
 # Nothing here takes a second of its own; a busy machine may hold all of it up.
@@ -140,6 +143,24 @@ async def _run(case: Case, url: str, played: Played) -> None:
         "connections": client.open_connections,
         "tasks": len(asyncio.all_tasks() - {asyncio.current_task()}) - 1,  # that of wait_for
     }
+
+
+def play_sender(case: Case, url: str, part: Path) -> SenderProgress:
+    """Have a sender play it in a thread of its own; its records go to `part`. Raises TimeoutError as above."""
+    sender, given = Sender(Target(url, "m"), part), list[SenderProgress]()
+    sender.load(_schedule(case))
+    thread = threading.Thread(target=lambda: given.append(sender.run()), daemon=True)
+    with _stalled(case):
+        thread.start()
+        sender.wait_ready()
+        sender.start(time.time())
+        if case.stop_s is not None:
+            time.sleep(case.stop_s)
+            sender.stop()
+        thread.join(END_BOUND_S)
+    if thread.is_alive():
+        raise TimeoutError
+    return given[0]
 
 
 def _stall(loop: asyncio.AbstractEventLoop, length_s: float, turns: int) -> None:
