@@ -20,8 +20,12 @@ from serve_app.fleet_api import Cursor, FleetPage
 from serve_app.traffic import Collected, EngineSample
 from testbed.repeated import Repeated
 from testbed.results import append_decisions, write_tables
+from testbed.within import within
 
 SURELY_DRAINING_S = 1.0
+# Who asks sets shorter limits to each of its steps; this one holds where even those are in somebody else's hands.
+_ASK_TIMEOUT_S = 30.0
+_MOST_PAGES = 1000  # at once: half a million lines, where pages have 500
 
 
 @dataclass(slots=True)
@@ -168,23 +172,23 @@ class Collector:
         """Fix where to begin before the run does: then nothing of it is missed, and nothing older is read."""
         if self._cursor is None:
             with suppress(Exception):  # it is asked again; if it never answers, the run's own questions tell
-                log = self._ask(None).log
+                log = within(_ASK_TIMEOUT_S, lambda: self._ask(None)).log
                 self._cursor = log.cursor
                 self._note_before(log.decisions)
 
     def _collect(self) -> None:
         """Ask for all there is. A failed question is noted and asked again: a controller may restart in a run."""
-        has_more = True
-        while has_more:
+        for _ in range(_MOST_PAGES):
             now_s = self._now_s()
             try:
-                page = self._ask(self._cursor)
+                page = within(_ASK_TIMEOUT_S, lambda: self._ask(self._cursor))
             except Exception as error:
                 self._problem = f"the fleet did not answer at {now_s:.1f} s: {error}".splitlines()[0]
                 return
             self._timeline.observe(now_s, page.replicas.items())
             self._take(page.log)
-            has_more = page.log.has_more
+            if not page.log.has_more:
+                return
 
     def _take(self, log: Collected) -> None:
         self._cursor = log.cursor

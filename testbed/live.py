@@ -1,8 +1,8 @@
 """Run an experiment live: Ray and Serve on loopback, a real replay over HTTP, everything collected, all stopped."""
 
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import ray
@@ -33,9 +33,14 @@ from testbed.ray_cluster import ray_cluster
 from testbed.results import create_results_folder, write_config
 from testbed.run_lock import run_lock
 from testbed.watched_replay import Sending, replay_watched
+from testbed.within import Given, within
 
 APP_NAME = "burstscale"
 ROUTE_PREFIX = "/"
+# A large model that is fetched and loaded takes minutes. Serve itself waits for a replica that is frozen for ever.
+_START_TIMEOUT_S = 1800.0
+_STATUS_TIMEOUT_S = 60.0
+_STOP_TIMEOUT_S = 60.0
 
 
 def run_experiment(experiment: Experiment, out: Path, progress: TerminalProgress) -> Path:
@@ -120,26 +125,39 @@ def _ask_fleet(cursor: Cursor | None) -> FleetPage:
 @contextmanager
 def _served(experiment: Experiment, progress: TerminalProgress) -> Iterator[str]:
     """Deploy the application, wait until its first replicas are ready, give its URL; take down what was started."""
-    is_running = serve_is_running()
-    if is_running and APP_NAME in serve.status().applications:
+    is_running = _within(_STATUS_TIMEOUT_S, serve_is_running, "tell whether it runs")
+    if is_running and APP_NAME in _within(_STATUS_TIMEOUT_S, serve.status, "tell what it serves").applications:
         raise InputError(
             f"application '{APP_NAME}' is served on this cluster already; "
             "replay against it with `burstscale load`, or end it with `serve shutdown`"
         )
     address = experiment.address if is_running else _free_address(experiment.address)
     progress.stage(f"starting {experiment.app.fleet.initial_replicas} replicas")
-    if not is_running:
-        serve.start(http_options={"host": address.host, "port": address.port})
-    try:
+
+    def start() -> None:
+        if not is_running:
+            serve.start(http_options={"host": address.host, "port": address.port})
         application = build_app(experiment.app.model_dump(mode="json"))
         serve.run(application, name=APP_NAME, route_prefix=ROUTE_PREFIX)
+
+    try:
+        _within(_START_TIMEOUT_S, start, "have the first replicas ready")
         yield f"http://{address.host}:{address.port}"
     finally:
         progress.stage("stopping the fleet")
-        if is_running:
-            serve.delete(APP_NAME)
-        else:
-            serve.shutdown()
+        # Where Serve itself is frozen, it ends with the cluster if that is ours.
+        with suppress(TimeoutError):
+            within(_STOP_TIMEOUT_S, (lambda: serve.delete(APP_NAME)) if is_running else serve.shutdown)
+
+
+def _within(limit_s: float, work: Callable[[], Given], what: str) -> Given:
+    """What Serve gives; raises InputError where it does not in time."""
+    try:
+        return within(limit_s, work)
+    except TimeoutError as error:
+        raise InputError(
+            f"Ray Serve: did not {what} within {limit_s:g} s; see its logs in /tmp/ray/session_latest/logs/serve"
+        ) from error
 
 
 def _free_address(wanted: ServeAddress) -> ServeAddress:
