@@ -65,30 +65,28 @@ class ConnectionPool:
         self._port = parts.port or (443 if parts.scheme == "https" else 80)
         self._tls = ssl.create_default_context() if parts.scheme == "https" else None
         self._addresses: list[str] = []
+        self._lookup: asyncio.Task[OSError | None] | None = None
         self._idle: deque[tuple[float, _Connection]] = deque()  # since when, oldest first
         self._sweep: asyncio.TimerHandle | None = None
         self.connections: set[_Connection] = set()
         self.opening: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
-        """Look the host up once; where that fails, each request will fail by it."""
+        """Look the host up; where that fails, requests have it looked up again, and fail by it."""
         self._loop = asyncio.get_running_loop()
-        try:
-            found = await self._loop.getaddrinfo(self._host, self._port, type=1)
-        except OSError:
-            return
-        self._addresses = list(dict.fromkeys(str(address[0]) for *_, address in found))
+        await self._look_up()
 
     async def close(self) -> None:
         """Close all connections and return once none is left, as a rule at once."""
         if self._sweep is not None:
             self._sweep.cancel()
         self._idle.clear()
-        for task in self.opening:
+        tasks = [task for task in (*self.opening, self._lookup) if task is not None]
+        for task in tasks:
             task.cancel()
         for connection in list(self.connections):
             connection.abort()
-        await asyncio.gather(*self.opening, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         patience_s = time.monotonic() + _CLOSING_S
         while self.connections and time.monotonic() < patience_s:
             await asyncio.sleep(0)
@@ -136,10 +134,25 @@ class ConnectionPool:
         call.opening = None
         connection.send(message, reader, call)
 
+    def _looked_up_again(self) -> "asyncio.Task[OSError | None]":
+        """One lookup for all who wait for it: none can be called off, and the loop would not end before the last."""
+        if self._lookup is None or self._lookup.done():
+            self._lookup = self._loop.create_task(self._look_up())
+        return self._lookup
+
+    async def _look_up(self) -> OSError | None:
+        """Find the host's addresses; gives why there are none."""
+        try:
+            found = await self._loop.getaddrinfo(self._host, self._port, type=1)
+        except OSError as error:
+            return error
+        self._addresses = list(dict.fromkeys(str(address[0]) for *_, address in found))
+        return None
+
     async def _connect(self) -> "_Connection":
         """Try each address, beginning with the one that answered last. Raises OSError, the last one's."""
-        last_error: OSError | None = None
-        for address in self._addresses or [self._host]:
+        last_error = None if self._addresses else await asyncio.shield(self._looked_up_again())
+        for address in self._addresses:
             connection = _Connection(self)
             try:
                 await self._loop.create_connection(
@@ -158,7 +171,7 @@ class ConnectionPool:
                 # It may just have been made, and even have ended: uvloop closes it without telling the protocol.
                 self.connections.discard(connection)
                 raise
-            if self._addresses and self._addresses[0] != address:
+            if self._addresses[0] != address:
                 self._addresses = [address, *(other for other in self._addresses if other != address)]
             return connection
         raise last_error or OSError("no address")

@@ -118,6 +118,55 @@ async def test_a_name_that_is_unknown_fails_the_request() -> None:
     assert "cannot connect to no-such-host.invalid:80" in str(record.error)
 
 
+async def test_a_name_that_was_not_found_is_looked_up_once_for_all_who_wait_for_it(monkeypatch: Any) -> None:
+    """A lookup cannot be called off, and uvloop does not end before it: one for each request would take for ever."""
+    lookups = 0
+    is_known = asyncio.Event()
+    async with serving("127.0.0.1") as (port, seen):
+
+        async def look_up(*_: Any, **__: Any) -> Any:
+            nonlocal lookups
+            lookups += 1
+            if lookups == 1:
+                raise socket.gaierror
+            await is_known.wait()
+            return [(0, 0, 0, "", ("127.0.0.1", port))]
+
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", look_up)
+        async with StreamClient(Target(f"http://some.host:{port}", "m")) as client:
+            clock = RunClock(time.monotonic())
+            given_up: list[Any] = []
+            client.send(request_of(b"{}"), clock, given_up.append).cancel()
+            exchange = client.send(request_of(b"{}"), clock, given_up.append)
+            others = [asyncio.create_task(send_request(client, request_of(b"{}"), clock)) for _ in range(4)]
+            await asyncio.sleep(0.01)
+            exchange.cancel()
+            await asyncio.sleep(0.01)
+            is_known.set()
+            records = await asyncio.gather(*others)
+    assert [record.status for record in records] == [Status.OK] * 4
+    assert (len(given_up), len(seen), lookups) == (2, 4, 2)
+
+
+async def test_leaving_while_the_host_is_looked_up_does_not_wait_for_it(monkeypatch: Any) -> None:
+    lookups = 0
+
+    async def look_up(*_: Any, **__: Any) -> Any:
+        nonlocal lookups
+        lookups += 1
+        if lookups == 1:
+            raise socket.gaierror
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", look_up)
+    before = asyncio.all_tasks()
+    async with StreamClient(Target("http://some.host:1", "m")) as client:
+        client.send(request_of(b"{}"), RunClock(time.monotonic()), lambda _: None)
+        await asyncio.sleep(0.01)
+    assert client.open_connections == 0
+    assert asyncio.all_tasks() == before
+
+
 async def test_a_body_that_no_socket_takes_at_once_arrives_whole() -> None:
     body = bytes(range(256)) * 40_000  # 10 MB
     async with serving("127.0.0.1") as (port, seen):
