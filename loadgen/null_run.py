@@ -3,9 +3,10 @@
 import json
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -13,10 +14,15 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from loadgen.errors import InputError
+
 # The request's row is carried in `max_tokens`, which every client passes on unchanged; tiny values might be refused.
 FIRST_NUMBER = 1000
 OUR_CLIENT = "loadgen.null_client"
 _START_LEAD_S = 0.3
+# Beyond its plan, for its processes to start, for the last deadline to pass (30 s), and for all to tell.
+_PATIENCE_S = 180.0
+_TELLING_TIMEOUT_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +71,20 @@ class NullServerProcess:
 
     def __enter__(self) -> Self:
         self._process = _start_module("loadgen.null_server")
-        self.port = int(_read_line(self._process, "the null server"))
+        with killed_after(_PATIENCE_S, [self._process]):
+            self.port = int(_read_line(self._process, "the null server"))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        cpu_s, *lines = self._process.communicate()[0].splitlines()
+        with killed_after(_TELLING_TIMEOUT_S, [self._process]):
+            told = self._process.communicate()[0]
+        if error is not None:
+            return
+        if self._process.returncode:
+            raise _ended_early(self._process, "the null server")
+        cpu_s, *lines = told.splitlines()
         self.cpu_s = float(cpu_s)
         self.arrivals = [(int(number), float(instant)) for number, instant in map(str.split, lines)]
 
@@ -87,14 +100,15 @@ def run_against_null_server(planned_s: Sequence[float], actors: int, client: str
     Args:
         client: the module that is run in each; it takes what `loadgen.null_client` takes.
     """
-    with NullServerProcess() as server, ExitStack() as stack:
-        clients = []
+    clients: list[subprocess.Popen[str]] = []
+    limit_s = max(planned_s, default=0.0) + _PATIENCE_S
+    with NullServerProcess() as server, killed_after(limit_s, clients), ExitStack() as stack:
         for shard in range(actors):
             process = stack.enter_context(_start_module(client))
+            clients.append(process)
             numbers = range(shard, len(planned_s), actors)
             instants_s = [float(planned_s[number]) for number in numbers]
             _write_line(process, json.dumps({"url": server.url, "numbers": [*numbers], "planned_s": instants_s}))
-            clients.append(process)
         for process in clients:
             _read_line(process, "a client")  # it is connected
         start_epoch_s = time.time() + _START_LEAD_S
@@ -112,15 +126,45 @@ def _start_module(module: str) -> subprocess.Popen[str]:
     )
 
 
+@contextmanager
+def killed_after(limit_s: float, processes: Sequence["subprocess.Popen[str]"]) -> Iterator[None]:
+    """End those that are still there after `limit_s`, also of such as are added meanwhile: then nobody waits for them.
+
+    One that is frozen would otherwise hold whoever reads from it for ever.
+    """
+
+    def kill() -> None:
+        for process in processes:
+            process.kill()
+
+    timer = threading.Timer(limit_s, kill)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
 def _write_line(process: subprocess.Popen[str], line: str) -> None:
     assert process.stdin is not None
-    process.stdin.write(line + "\n")
-    process.stdin.flush()
+    try:
+        process.stdin.write(line + "\n")
+        process.stdin.flush()
+    except BrokenPipeError as error:
+        raise _ended_early(process, "a client") from error
 
 
 def _read_line(process: subprocess.Popen[str], who: str) -> str:
     assert process.stdout is not None
     line = process.stdout.readline()
     if not line:
-        raise RuntimeError(f"{who} ended with status {process.wait()} before its work was done")
+        raise _ended_early(process, who)
     return line
+
+
+def _ended_early(process: subprocess.Popen[str], who: str) -> InputError:
+    return InputError(
+        f"null run: {who} ended with status {process.wait()} before its work was done; see that the machine is not "
+        "overloaded (--no-self-test has `burstscale load` do without)"
+    )
