@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import ray
 
+from loadgen import sender_silence
 from loadgen.errors import InputError
 from loadgen.prompts.source import PromptSettings, open_prompts
 from loadgen.prompts.synthetic import synthetic_prompts
@@ -174,6 +175,41 @@ def test_an_actor_that_is_killed_leaves_its_requests_as_lost_and_the_others_ok(s
     assert {row["attempts"] for row in lost if row["request_id"] in noted} == {1}
     assert {row["attempts"] for row in lost if row["request_id"] not in noted} == {0}
     assert {path.suffix for path in outcome.parts} == {".jsonl", ".sent", ".json"}
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("cluster")
+def test_an_actor_that_is_frozen_is_lost_after_its_time_and_ended(
+    server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sender_silence, "LONGEST_SILENCE_S", 6.0)
+    processes, out = tmp_path / "processes", tmp_path / "out"
+    processes.mkdir()
+    out.mkdir()
+    victims: list[int] = []
+
+    def freeze_one(progress: ReplayProgress) -> None:
+        if progress.ok >= 10 and not victims:
+            victims.append(int(next(processes.iterdir()).name))
+            os.kill(victims[0], signal.SIGSTOP)
+
+    outcome = run(
+        server.url,
+        even_trace(60, 0.05),
+        out,
+        prompts=PromptsThatTellTheProcess(processes),
+        on_progress=freeze_one,
+    )
+    rows = outcome.table.to_pylist()
+    lost = [row for row in rows if row["status"] != "ok"]
+    assert [row["request_id"] for row in rows] == list(range(60))
+    assert 0 < len(lost) < 30
+    assert {row["cause"] for row in lost} == {"client_lost"}
+    (said,) = outcome.lost_actors
+    assert said.startswith(f"actor {lost[0]['request_id'] % 2} on ")
+    assert said.endswith(": no sign of life for 6 s, so that its process was ended")
+    with pytest.raises(ProcessLookupError):
+        os.kill(victims[0], 0)
 
 
 @pytest.mark.ray
