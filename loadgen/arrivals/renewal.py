@@ -1,6 +1,6 @@
 """Arrival times of bursty traffic: a renewal process with Gamma gaps whose rate and shape change with time."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -32,36 +32,41 @@ def draw_renewal(
         bursts: in any order. Where two of the rate overlap, their factors multiply; one of the shape ends before the
             next begins.
     """
+    stretches_s = _stretches_s(rate_per_s, alpha, rng, sorted(bursts, key=lambda burst: burst.after_requests))
+    arrival_s: Floats = np.maximum.accumulate(np.concatenate([np.zeros(0), *stretches_s]))
+    return arrival_s
+
+
+def _stretches_s(
+    rate_per_s: PiecewiseLinear, alpha: PiecewiseLinear, rng: np.random.Generator, bursts: Sequence[Burst]
+) -> Iterator[Floats]:
+    """The first arrival, those up to each burst, those of each burst of the shape, and those after the last burst."""
     shape_edges_s, shapes = _constant_shapes(alpha)
     edges = rate_per_s.integral_until(shape_edges_s)
     # The time until the next arrival of a running process: a gap chosen by its length, at a uniform place in it.
-    last = float(rng.standard_gamma(shapes[0] + 1) / shapes[0] * rng.random())
+    last, count = float(rng.standard_gamma(shapes[0] + 1) / shapes[0] * rng.random()), 1
     if last >= edges[-1]:
-        return np.zeros(0)
-    drawn_s, count = [rate_per_s.when_integral_reaches(np.array([last]))], 1
-    for burst in sorted(bursts, key=lambda burst: burst.after_requests):
+        return
+    yield rate_per_s.when_integral_reaches(np.array([last]))
+    for burst in bursts:
         missing = max(0, burst.after_requests - count)
         until_burst = _arrivals_after(last, edges, shapes, rng, missing)
-        drawn_s.append(rate_per_s.when_integral_reaches(until_burst))
-        count += len(until_burst)
+        yield rate_per_s.when_integral_reaches(until_burst)
         if len(until_burst) < missing:
-            break
+            return
+        count += missing
         last = float(until_burst[-1]) if missing else last
         if isinstance(burst, RateBurst):
             rate_per_s = with_rate_burst(rate_per_s, _when(rate_per_s, last), burst)
             edges = rate_per_s.integral_until(shape_edges_s)
-        else:
-            in_burst_s = _draw_shape_burst(rate_per_s, alpha, _when(rate_per_s, last), burst, rng)
-            drawn_s.append(in_burst_s)
-            count += len(in_burst_s)
-            if len(in_burst_s) < 2 * burst.rise_requests:
-                break
-            last = float(rate_per_s.integral_until(in_burst_s[-1:])[0])
-    else:
-        rest = _arrivals_after(last, edges, shapes, rng, np.inf)
-        drawn_s.append(rate_per_s.when_integral_reaches(rest))
-    arrival_s: Floats = np.maximum.accumulate(np.concatenate(drawn_s))
-    return arrival_s
+            continue
+        in_burst_s = _draw_shape_burst(rate_per_s, alpha, _when(rate_per_s, last), burst, rng)
+        yield in_burst_s
+        if len(in_burst_s) < 2 * burst.rise_requests:
+            return
+        count += len(in_burst_s)
+        last = float(rate_per_s.integral_until(in_burst_s[-1:])[0])
+    yield rate_per_s.when_integral_reaches(_arrivals_after(last, edges, shapes, rng, np.inf))
 
 
 def expected_renewal(rate_per_s: PiecewiseLinear, alpha: PiecewiseLinear, bursts: Sequence[Burst] = ()) -> float:
