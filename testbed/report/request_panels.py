@@ -9,7 +9,7 @@ from loadgen.metrics import LatencyPromise
 from loadgen.records import Cause
 from loadgen.time_series import time_series
 from testbed.report import palette
-from testbed.report.panels import Floats, Panel, Series, Shape, Unit, promises_in, steps_with_gaps, until_end
+from testbed.report.panels import Floats, Panel, Series, Shape, Unit, promises_in, steps_of_bins, steps_with_gaps
 from testbed.report.time_bins import TimeBins, bins_holding, length
 
 QUANTILES = (("p50", palette.P50), ("p90", palette.P90), ("p99", palette.P99))
@@ -26,14 +26,15 @@ def load_panel(series: pd.DataFrame, bins: TimeBins, duration_s: float) -> Panel
     """Requests per second that arrived and that ended ok, or why there is nothing to draw."""
     if not series["offered"].any():
         return "no requests were recorded"
+    offered_per_s, served_per_s = (_array(series[name]) / bins.width_s for name in ("offered", "completed"))
     return Panel(
         title="Load",
         axis="requests/s",
         note=f"per {length(bins.width_s)}; served = ended ok, counted at its end",
         unit=Unit.RATE,
         series=(
-            _rate("offered", palette.OFFERED, Shape.AREA, series["offered"], bins, duration_s),
-            _rate("served", palette.SERVED, Shape.STEP, series["completed"], bins, duration_s),
+            steps_of_bins("offered", palette.OFFERED, Shape.AREA, offered_per_s, bins.width_s, duration_s),
+            steps_of_bins("served", palette.SERVED, Shape.STEP, served_per_s, bins.width_s, duration_s),
         ),
     )
 
@@ -66,8 +67,8 @@ def latency_panel(records: pd.DataFrame, duration_s: float, slos: Mapping[str, L
 
 def failure_panel(series: pd.DataFrame, bins: TimeBins) -> Panel | str:
     """Failed requests by cause over the time of arrival, the most frequent cause at the bottom."""
-    counts = {cause.value: series[f"failed_{cause.value}"] for cause in Cause}
-    counts["unknown"] = series["offered"] - series["ok"] - sum(counts.values())
+    counts = {cause.value: _array(series[f"failed_{cause.value}"]) for cause in Cause}
+    counts["unknown"] = _array(series["offered"] - series["ok"]) - sum(counts.values())
     occurred = sorted((cause for cause in counts if counts[cause].any()), key=lambda cause: -int(counts[cause].sum()))
     if not occurred:
         return "no request failed"
@@ -82,7 +83,7 @@ def failure_panel(series: pd.DataFrame, bins: TimeBins) -> Panel | str:
                 palette.colour_of_cause(cause),
                 Shape.BARS,
                 bins.centres_s,
-                counts[cause].to_numpy(np.float64),
+                counts[cause],
                 bins.width_s,
             )
             for cause in occurred
@@ -93,14 +94,8 @@ def failure_panel(series: pd.DataFrame, bins: TimeBins) -> Panel | str:
 
 def in_flight(series: pd.DataFrame, bins: TimeBins, duration_s: float) -> Series:
     """Requests on their way as the client saw it: mean per bin."""
-    times_s, values = until_end(bins.starts_s, _array(series["in_flight"]), duration_s)
-    return Series("on their way (client)", palette.OFFERED, Shape.AREA, times_s, values, bins.width_s)
-
-
-def _rate(label: str, colour: str, shape: Shape, counts: pd.Series, bins: TimeBins, duration_s: float) -> Series:
-    """Counts per bin as a rate. The last bin counts as a whole one, or a sliver of it would look like a burst."""
-    times_s, rates = until_end(bins.starts_s, _array(counts) / bins.width_s, duration_s)
-    return Series(label, colour, shape, times_s, rates, bins.width_s)
+    label, mean = "on their way (client)", _array(series["in_flight"])
+    return steps_of_bins(label, palette.OFFERED, Shape.AREA, mean, bins.width_s, duration_s)
 
 
 def _array(values: pd.Series) -> Floats:
