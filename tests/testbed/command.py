@@ -26,8 +26,8 @@ class Finished(NamedTuple):
     stderr: str
 
 
-def burstscale(*arguments: str | Path) -> Finished:
-    """Run the command in this process, from the project's root, as a shell would see it."""
+def burstscale(*arguments: str | Path, cwd: Path = ROOT) -> Finished:
+    """Run the command in this process, as a shell would see it."""
     stdout, stderr, code = io.StringIO(), io.StringIO(), 0
     with (
         pytest.MonkeyPatch.context() as patch,
@@ -36,7 +36,7 @@ def burstscale(*arguments: str | Path) -> Finished:
     ):
         patch.setattr(sys, "argv", ["burstscale", *map(str, arguments)])
         patch.setenv("COLUMNS", "200")
-        patch.chdir(ROOT)
+        patch.chdir(cwd)
         try:
             cli.main()
         except SystemExit as exit_:

@@ -6,7 +6,7 @@ what it has. Requests go to the first free place in the order of their arrival; 
 """
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,23 @@ class Story:
     decisions: list[DecisionRecord] = field(default_factory=list)
     replicas: list[dict[str, Any]] = field(default_factory=list)
     engine: list[dict[str, Any]] = field(default_factory=list)
+
+
+@pytest.fixture(scope="module")
+def ray_address() -> Iterator[str]:
+    """A Ray that the runs of a module use one after the other, as RAY_ADDRESS says: it takes seconds to start."""
+    from ray._common.utils import reset_ray_address
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(
+        initialize_head=True,
+        head_node_args={"num_cpus": 16, "include_dashboard": False, "object_store_memory": 100 * 2**20},
+    )
+    reset_ray_address()  # or other programs on this machine would take it for theirs
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_ADDRESS", cluster.address)
+        yield cluster.address
+    cluster.shutdown()
 
 
 @pytest.fixture(scope="session")

@@ -8,10 +8,11 @@ import uuid
 from pathlib import Path
 
 import pytest
+import yaml
 
 from testbed.results import read_results
+from tests.testbed.command import ROOT, burstscale
 
-ROOT = Path(__file__).parents[2]
 AZURE = ROOT.parent / "shared/data/traces/azure_2023/AzureLLMInferenceTrace_conv.csv"
 LIMIT_S, SPEED = 90.0, 2.0
 
@@ -21,16 +22,17 @@ MARK = f"BURSTSCALE_TEST_RUN={uuid.uuid4()}"
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 
 
-def burstscale(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "testbed.cli", *map(str, arguments)],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "160", "BURSTSCALE_TEST_RUN": MARK.partition("=")[2]},
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
+def write_experiment(folder: Path) -> Path:
+    """The shipped experiment with a fleet that shrinks sooner, so that it need not be watched for a minute."""
+    experiment = yaml.safe_load((ROOT / "configs/experiments/azure_conv.yaml").read_text())
+    document = yaml.safe_load((ROOT / "configs/serve/emulated.yaml").read_text())
+    serve = document["applications"][0]["args"]
+    serve["control"]["down_delay_s"] = 5
+    serve["policy"]["params"] |= {"hold_s": 10, "patience_s": {"api": 20}}
+    serve["forecaster"] |= {"bin_s": 2, "horizon_s": 12}
+    path = folder / "azure_conv.yaml"
+    path.write_text(yaml.safe_dump(experiment | {"serve": serve, "settle_s": 40}))
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -38,11 +40,17 @@ def azure_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The Azure conversation trace against the emulated fleet, once for all tests here."""
     if not AZURE.exists():
         pytest.skip(f"the Azure trace is not here ({AZURE.name}; see README)")
-    out = tmp_path_factory.mktemp("azure") / "out"
-    done = burstscale(
-        "run",
-        "configs/experiments/azure_conv.yaml",
-        *("--trace", AZURE, "--limit-s", LIMIT_S, "--speed", SPEED, "-o", out),
+    folder = tmp_path_factory.mktemp("azure")
+    out = folder / "out"
+    command = ("run", write_experiment(folder), "--trace", AZURE, "--limit-s", LIMIT_S, "--speed", SPEED, "-o", out)
+    done = subprocess.run(
+        [sys.executable, "-m", "testbed.cli", *map(str, command)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "160", "BURSTSCALE_TEST_RUN": MARK.partition("=")[2]},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return out, done.stdout

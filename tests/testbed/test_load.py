@@ -5,6 +5,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -14,7 +15,7 @@ import yaml
 from loadgen.formats.detect import read_trace
 from loadgen.trace import make_trace
 from loadgen.trace_file import load_trace, save_trace
-from testbed.results import read_results
+from testbed.results import Results, read_results
 from tests.loadgen.conftest import Ask, MockServer, Script
 from tests.testbed.command import DEMO, Finished, burstscale
 
@@ -40,10 +41,18 @@ def conversations(folder: Path) -> Path:
     return path
 
 
-@pytest.mark.ray
-def test_turns_wait_what_is_refused_is_sent_again_and_the_folder_tells_of_it(
-    server: MockServer, tmp_path: Path
-) -> None:
+class Sent(NamedTuple):
+    """What came of the conversations, to a server that refuses the first attempt of request 4."""
+
+    stdout: str
+    results: Results
+    asked: list[Ask]
+
+
+@pytest.fixture(scope="module")
+def sent(ray_address: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sent]:  # noqa: ARG001 - it is there
+    """One run of two actors, with many options that do not touch each other."""
+    server, folder = MockServer(), tmp_path_factory.mktemp("sent")
     stream, seen = MockServer.stream(ttft_s=0.5), Counter[str]()
 
     def script(ask: Ask) -> Script:
@@ -54,33 +63,48 @@ def test_turns_wait_what_is_refused_is_sent_again_and_the_folder_tells_of_it(
         return Script([(0.0, b"busy")], status=503, headers=headers) if refused else stream(ask)
 
     server.script_for = script
-    sending = ("--sessions", "--max-attempts", "3", "--warm-up-s", "0.3", "--no-self-test", "--actors", "2")
+    sending = ("--sessions", "--max-attempts", "3", "--warm-up-s", "0.3", "--actors", "2", "--spread")
     asking = ("--temperature", "0.5", "--extra-body", '{"top_p": 0.9}', "--header", "X-Team: blue", "--free-lengths")
-    out = tmp_path / "out"
-    code, stdout, stderr = load(
-        conversations(tmp_path), "--url", server.url, "--model", "m", *sending, *asking, "-o", out
-    )
+    traffic, out = conversations(folder), folder / "out"
+    code, stdout, stderr = load(traffic, "--url", server.url, "--model", "m", *sending, *asking, "-o", out)
     assert (code, stderr) == (0, "")
+    yield Sent(stdout, read_results(out), server.asked())
+    server.close()
 
-    records = read_results(out).records.sort_values("request_id")
+
+@pytest.mark.ray
+def test_a_turn_waits_for_the_answer_before(sent: Sent) -> None:
+    records = sent.results.records.sort_values("request_id")
     assert records["status"].tolist() == ["ok"] * 10
     first, second = records.iloc[::2].reset_index(), records.iloc[1::2].reset_index()
     assert (second["scheduled_s"] >= first["finished_s"] - 1e-9).all()  # an answer takes longer than the gap
     np.testing.assert_allclose(second["planned_s"], first["scheduled_s"] + 0.1)
     assert first["planned_s"].isna().all()
+
+
+@pytest.mark.ray
+def test_what_is_refused_is_sent_again_after_the_pause_that_the_server_asks_for(sent: Sent) -> None:
+    records = sent.results.records.sort_values("request_id")
     assert records["attempts"].tolist() == [1, 1, 1, 1, 2, 1, 1, 1, 1, 1]
-    attempts = pq.read_table(out / "attempts.parquet").to_pandas()
+    attempts = pq.read_table(sent.results.path / "attempts.parquet").to_pandas()
     assert len(attempts) == 11
     tried = attempts[attempts["request_id"] == 4]
     assert tried["status"].tolist() == ["rejected", "ok"]
     assert tried["sent_s"].iloc[1] - tried["finished_s"].iloc[0] >= 1.0
 
-    for ask in server.asked():
+
+@pytest.mark.ray
+def test_requests_hold_what_the_options_say(sent: Sent) -> None:
+    for ask in sent.asked:
         assert ask.headers["x-team"] == "blue"
         assert ask.body["stream_options"] == {"include_usage": True}  # any server knows this one
         assert (ask.body["temperature"], ask.body["top_p"]) == (0.5, 0.9)
         assert "ignore_eos" not in ask.body
 
+
+@pytest.mark.ray
+def test_the_summary_leaves_the_warm_up_out_and_tells_of_the_client(sent: Sent) -> None:
+    out, stdout = sent.results.path, sent.stdout
     summary = json.loads((out / "summary.json").read_text())
     assert summary["warm_up"] == {"until_s": 0.3, "requests": 1}  # the second turn waited until it was over
     assert summary["requests"]["total"]["offered"] == 9
@@ -90,18 +114,29 @@ def test_turns_wait_what_is_refused_is_sent_again_and_the_folder_tells_of_it(
     assert "the load generator sent 99 % of the requests within" in stdout
     assert yaml.safe_load((out / "config.yaml").read_text())["client"]["max_attempts"] == 3
 
-    plan = load_trace(out / "plan.parquet")
-    assert plan.prompt_tokens.tolist() == [8] * 10
-    environment = json.loads((out / "environment.json").read_text())
-    digest = hashlib.sha256((out / "plan.parquet").read_bytes()).hexdigest()
-    assert environment["plan"]["sha256"] == digest
-    bodies = pq.read_table(out / "plan.parquet")["body_bytes"].to_pylist()
-    lengths = {ask.headers["x-request-id"].split("-")[1]: int(ask.headers["content-length"]) for ask in server.asked()}
-    assert bodies == [lengths[str(row)] for row in range(10)]
-    assert len(read_trace(out / "plan.parquet")) == 10  # as `simulate --trace` reads it
+
+@pytest.mark.ray
+def test_the_plan_is_kept_as_it_was_sent(sent: Sent) -> None:
+    path = sent.results.path / "plan.parquet"
+    assert load_trace(path).prompt_tokens.tolist() == [8] * 10
+    assert sent.results.environment["plan"]["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    lengths = {ask.headers["x-request-id"].split("-")[1]: int(ask.headers["content-length"]) for ask in sent.asked}
+    assert pq.read_table(path)["body_bytes"].to_pylist() == [lengths[str(row)] for row in range(10)]
+    assert len(read_trace(path)) == 10  # as `simulate --trace` reads it
 
 
 @pytest.mark.ray
+def test_on_a_cluster_of_one_machine_spreading_sends_all_from_there_and_says_so(sent: Sent) -> None:
+    environment = sent.results.environment
+    (sender,) = environment["senders"]
+    assert (sender["actors"], sender["is_driver"], sender["clock_offset_s"]) == (2, True, 0.0)
+    assert (environment["client"]["actors"], environment["client"]["machines"]) == (2, 1)
+    assert f"sent from {sender['address']} (2 actors)" in sent.stdout
+    assert sent.results.config["replay"]["spread"] is True
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_address")
 def test_users_send_for_a_while_and_only_what_they_came_to_counts(server: MockServer, tmp_path: Path) -> None:
     server.script_for = MockServer.stream(ttft_s=0.2)
     out = tmp_path / "out"
@@ -119,23 +154,7 @@ def test_users_send_for_a_while_and_only_what_they_came_to_counts(server: MockSe
 
 
 @pytest.mark.ray
-def test_on_a_cluster_of_one_machine_spreading_sends_all_from_there_and_says_so(
-    server: MockServer, tmp_path: Path
-) -> None:
-    out = tmp_path / "out"
-    sending = ("--actors", "2", "--spread")
-    code, stdout, stderr = load(conversations(tmp_path), "--url", server.url, "--model", "m", *sending, "-o", out)
-    assert (code, stderr) == (0, "")
-    results = read_results(out)
-    assert results.records["status"].tolist() == ["ok"] * 10
-    (sender,) = results.environment["senders"]
-    assert (sender["actors"], sender["is_driver"], sender["clock_offset_s"]) == (2, True, 0.0)
-    assert (results.environment["client"]["actors"], results.environment["client"]["machines"]) == (2, 1)
-    assert f"sent from {sender['address']} (2 actors)" in stdout
-    assert yaml.safe_load((out / "config.yaml").read_text())["replay"]["spread"] is True
-
-
-@pytest.mark.ray
+@pytest.mark.usefixtures("ray_address")
 def test_the_knee_of_a_server_that_is_slow_beyond_a_rate_is_found_and_written_down(
     server: MockServer, tmp_path: Path
 ) -> None:
@@ -167,6 +186,7 @@ def test_the_knee_of_a_server_that_is_slow_beyond_a_rate_is_found_and_written_do
 
 
 @pytest.mark.ray
+@pytest.mark.usefixtures("ray_address")
 def test_a_warm_up_lasts_until_the_servers_caches_are_in_use(server: MockServer, tmp_path: Path) -> None:
     models = server.models
 
