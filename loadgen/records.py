@@ -217,10 +217,19 @@ def write_records(table: pa.Table, path: Path) -> None:
         chosen = _with_optional_columns(table).select(RECORD_SCHEMA.names)
     except KeyError as error:
         raise ValueError(f"records for {path} lack a column: {error}") from error
-    with written_whole(path) as unfinished, pq.ParquetWriter(unfinished, RECORD_SCHEMA, compression="zstd") as writer:
-        for first in range(0, chosen.num_rows, _ROWS_OF_GROUP):
-            group = chosen.slice(first, _ROWS_OF_GROUP).replace_schema_metadata(None)
-            writer.write_table(group.cast(RECORD_SCHEMA).combine_chunks())
+    _write_groups(chosen, RECORD_SCHEMA, path)
+
+
+def write_attempts(table: pa.Table, path: Path) -> None:
+    """Write attempts as Parquet with `ATTEMPT_SCHEMA`, as `write_records` does records."""
+    _write_groups(table, ATTEMPT_SCHEMA, path)
+
+
+def _write_groups(table: pa.Table, schema: pa.Schema, path: Path) -> None:
+    with written_whole(path) as unfinished, pq.ParquetWriter(unfinished, schema, compression="zstd") as writer:
+        for first in range(0, table.num_rows, _ROWS_OF_GROUP):
+            group = table.slice(first, _ROWS_OF_GROUP).replace_schema_metadata(None)
+            writer.write_table(group.cast(schema).combine_chunks())
 
 
 def read_records(path: Path) -> pa.Table:

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from loadgen.crew import SendingNode
 from loadgen.failure_phase import ServerWord, with_phases
-from loadgen.records import Cause, write_records
+from loadgen.records import Cause, write_attempts, write_records
 from loadgen.replay import ReplayOutcome
 from loadgen.trace import Trace
 from loadgen.trace_file import save_trace
 from testbed.environment import describe_trace
 from testbed.replay_settings import ReplaySettings
-from testbed.results import ATTEMPTS, PLAN, RECORD_PARTS, RECORDS, write_table
+from testbed.results import ATTEMPTS, PLAN, RECORD_PARTS, RECORDS
 
 # As late as a client may be that its self-test calls in time.
 LIMIT_CLOCK_ERROR_S = 0.010
@@ -42,7 +42,7 @@ def store_replay(folder: Path, outcome: ReplayOutcome) -> None:
     """Write records.parquet (after attempts.parquet), then remove the parts: these hold all that is in them."""
     if outcome.attempts is not None:
         order = [("request_id", "ascending"), ("attempt", "ascending")]
-        write_table(outcome.attempts.sort_by(order), folder / ATTEMPTS)
+        write_attempts(outcome.attempts.sort_by(order), folder / ATTEMPTS)
     write_records(outcome.table, folder / RECORDS)
     for part in outcome.parts:
         part.unlink(missing_ok=True)

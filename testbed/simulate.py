@@ -11,7 +11,7 @@ from autoscaler.simulator.fleet_run import SimulationResult
 from autoscaler.simulator.quiet_ticks import has_compiled_rule
 from autoscaler.simulator.run import simulate
 from autoscaler.simulator.snapshots import ForecastSettings
-from loadgen.records import write_records
+from loadgen.records import write_attempts, write_records
 from loadgen.trace import Trace
 from serve_app.config import HEALTH_CHECK_PERIOD_S, AppConfig, ForecasterSettings, gpus_per_replica
 from serve_app.guarded_policy import build_policy
@@ -27,7 +27,6 @@ from testbed.results import (
     create_results_folder,
     write_config,
     write_environment,
-    write_table,
     write_tables,
 )
 
@@ -56,7 +55,7 @@ def simulate_experiment(experiment: Experiment, out: Path, progress: Callable[[f
     result = _simulate(experiment, trace, lambda share: progress(share, 1.0))
     write_records(result.records, folder / RECORDS)
     if result.attempts is not None:
-        write_table(result.attempts, folder / ATTEMPTS)
+        write_attempts(result.attempts, folder / ATTEMPTS)
     append_decisions(folder, result.decisions)
     write_tables(folder, replicas=result.replicas, engine=result.engine)
     conclude_run(folder)

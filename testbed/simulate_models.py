@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from autoscaler.simulator.fleet_run import SimulationResult
 from autoscaler.simulator.shared_run import SharingModel, simulate_together
 from loadgen.errors import InputError
-from loadgen.records import ENCODED_RECORD_SCHEMA, RECORD_SCHEMA, write_records
+from loadgen.records import ATTEMPT_SCHEMA, ENCODED_RECORD_SCHEMA, RECORD_SCHEMA, write_attempts, write_records
 from loadgen.trace import Trace
 from serve_app.config import gpus_per_replica
 from serve_app.guarded_policy import build_policy
@@ -27,7 +27,6 @@ from testbed.results import (
     create_results_folder,
     write_config,
     write_environment,
-    write_table,
     write_tables,
 )
 from testbed.simulate import RECORDED_INSTANTS, cache_notes, fleet_of, forecast_settings_of
@@ -56,7 +55,7 @@ def simulate_models(experiment: ModelsExperiment, out: Path, progress: Callable[
     )
     write_records(records_together(results), folder / RECORDS)
     if (attempts := attempts_together(results)) is not None:
-        write_table(attempts, folder / ATTEMPTS)
+        write_attempts(attempts, folder / ATTEMPTS)
     decisions = [decision for result in results.values() for decision in result.decisions]
     append_decisions(folder, sorted(decisions, key=lambda decision: decision.time_s))
     write_tables(
@@ -84,7 +83,7 @@ def attempts_together(results: Mapping[str, SimulationResult]) -> pa.Table | Non
     numbers = np.argsort(_order_of_arrival(results), kind="stable")
     firsts = np.cumsum([0, *(len(result.records) for result in results.values())])
     parts = [
-        _replaced(table, "request_id", pa.array(numbers[first + table["request_id"].to_numpy()]))
+        _replaced(table.cast(ATTEMPT_SCHEMA), "request_id", pa.array(numbers[first + table["request_id"].to_numpy()]))
         for first, result in zip(firsts, results.values(), strict=False)
         if (table := result.attempts) is not None
     ]

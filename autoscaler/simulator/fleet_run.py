@@ -31,7 +31,7 @@ class SimulationResult:
         replicas: replica_id, state, start_s, end_s; one row for each state that a replica was in.
         engine: each replica's state, once per metrics interval, or more rarely, and when it ended.
         end_s: when the run ended.
-        attempts: each sending of each request (`loadgen.records.ATTEMPT_SCHEMA`); None = none was to be sent again.
+        attempts: each sending of each request (`tables.attempt_table`); None = none was to be sent again.
     """
 
     records: pa.Table

@@ -55,27 +55,22 @@ def record_table(trace: Trace, requests: NDArray[np.void]) -> pa.Table:
 
 
 def attempt_table(requests: NDArray[np.void], clients: ClientArrays) -> pa.Table:
-    """Each sending of each request, in order of request and attempt (`loadgen.records.ATTEMPT_SCHEMA`)."""
+    """Each sending of each request, in order of request and attempt: `ATTEMPT_SCHEMA` with encoded strings."""
     count, failed = len(requests), int(clients.failed_count[0])
     everyone = np.arange(count)
-    sent = np.concatenate([everyone, clients.resent[:failed]])
-    sent_s = np.concatenate([requests["arrival_s"], clients.resent_s[:failed]])
-    ended = np.concatenate([clients.failed[:failed], everyone])
-    ended_s = np.concatenate([clients.failed_s[:failed], requests["finished_s"]])
-    fates = np.concatenate([clients.failed_fate[:failed], requests["fate"]])
-    # Both are in order of time within a request, so that its attempts meet in the order in which they were made.
-    by_sending, by_end = np.argsort(sent, kind="stable"), np.argsort(ended, kind="stable")
+    # By request, and within one in order of time, so that its sendings and their ends meet.
+    by_sending = np.argsort(np.concatenate([everyone, clients.resent[:failed]]), kind="stable")
+    by_end = np.argsort(np.concatenate([clients.failed[:failed], everyone]), kind="stable")
     first = np.cumsum(requests["attempts"]) - requests["attempts"]
+    request_id = np.repeat(everyone, requests["attempts"])
     columns = {
-        "request_id": sent[by_sending],
-        "attempt": np.arange(len(sent)) - np.repeat(first, requests["attempts"]) + 1,
-        "sent_s": sent_s[by_sending],
-        "finished_s": ended_s[by_end],
-        **_ends(fates[by_end]),
+        "request_id": request_id,
+        "attempt": (np.arange(len(request_id)) - first[request_id] + 1).astype(np.int32),
+        "sent_s": np.concatenate([requests["arrival_s"], clients.resent_s[:failed]])[by_sending],
+        "finished_s": np.concatenate([clients.failed_s[:failed], requests["finished_s"]])[by_end],
+        **_ends(np.concatenate([clients.failed_fate[:failed], requests["fate"]])[by_end]),
     }
-    return pa.table([pa.array(columns[name]) for name in ATTEMPT_SCHEMA.names], ATTEMPT_SCHEMA.names).cast(
-        ATTEMPT_SCHEMA
-    )
+    return pa.table([columns[name] for name in ATTEMPT_SCHEMA.names], ATTEMPT_SCHEMA.names)
 
 
 def _ends(fates: NDArray[np.int8]) -> dict[str, pa.DictionaryArray]:
