@@ -1,6 +1,7 @@
 """Lean HTTP/1.1 connections for streamed answers: a request is one write, a piece of its answer one callback."""
 
 import asyncio
+import select
 import ssl
 import time
 from collections import deque
@@ -15,6 +16,8 @@ from loadgen.http_head import BadAnswer, ResponseHead, end_of_head, parse_head
 # which the server is just closing would count as a failure of the server.
 _KEEP_ALIVE_S = 4.0
 _SWEEP_INTERVAL_S = 1.0
+# While the loop stood still for so long, the server may have lost patience; it is read a turn after the last answer.
+_STALL_S = 1.0
 # An aborted connection says within a turn or two of the event loop that it is lost; none may hold up a run's results.
 _CLOSING_S = 5.0
 
@@ -68,6 +71,8 @@ class ConnectionPool:
         self._lookup: asyncio.Task[OSError | None] | None = None
         self._idle: deque[tuple[float, _Connection]] = deque()  # since when, oldest first
         self._sweep: asyncio.TimerHandle | None = None
+        self._swept_s = 0.0
+        self._doubts_until_s = 0.0
         self.connections: set[_Connection] = set()
         self.opening: set[asyncio.Task[None]] = set()
 
@@ -105,24 +110,31 @@ class ConnectionPool:
 
     def keep(self, connection: "_Connection") -> None:
         """Take back a connection that can be used again."""
-        self._idle.append((time.monotonic(), connection))
+        self._idle.append((now_s := time.monotonic(), connection))
         if self._sweep is None:
+            self._swept_s = now_s
             self._sweep = self._loop.call_later(_SWEEP_INTERVAL_S, self._close_old)
 
     def _take_idle(self) -> "_Connection | None":
         """The connection that was used last: it is the least likely to be closed just now."""
         while self._idle:
             since_s, connection = self._idle.pop()
-            if connection.is_open and time.monotonic() - since_s < _KEEP_ALIVE_S:
+            now_s = time.monotonic()
+            is_fresh = connection.is_open and now_s - since_s < _KEEP_ALIVE_S
+            if is_fresh and (now_s > self._doubts_until_s or connection.is_silent()):
                 return connection
             connection.abort()
         return None
 
     def _close_old(self) -> None:
-        oldest_s = time.monotonic() - _KEEP_ALIVE_S
+        now_s = time.monotonic()
+        if now_s - self._swept_s > _SWEEP_INTERVAL_S + _STALL_S:
+            self._doubts_until_s = now_s + _STALL_S
+        self._swept_s = now_s
+        oldest_s = now_s - _KEEP_ALIVE_S
         while self._idle and (self._idle[0][0] < oldest_s or not self._idle[0][1].is_open):
             self._idle.popleft()[1].abort()
-        self._sweep = self._loop.call_later(_SWEEP_INTERVAL_S, self._close_old) if self._idle else None
+        self._sweep = self._loop.call_later(_SWEEP_INTERVAL_S, self._close_old) if self.connections else None
 
     async def _open_and_send(self, message: Sequence[bytes | memoryview], reader: Reader, call: Call) -> None:
         try:
@@ -204,6 +216,12 @@ class _Connection(asyncio.Protocol):
         self._release()
         self.is_open = False
         self._transport.abort()
+
+    def is_silent(self) -> bool:
+        """Nothing waits to be read, not even that the server has closed the connection."""
+        waiting = select.poll()
+        waiting.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return not waiting.poll(0)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport

@@ -4,6 +4,7 @@ import asyncio
 import shutil
 import socket
 import ssl
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 import uvloop
 
-from loadgen.client import StreamClient, send_request
+from loadgen.client import Exchange, StreamClient, send_request
 from loadgen.http_head import ResponseHead
 from loadgen.http_stream import Call, ConnectionPool, _Connection
 from loadgen.plan import PlannedRequest
@@ -227,6 +228,62 @@ def test_a_request_that_is_given_up_while_its_connection_is_made_leaves_none(
     monkeypatch.setattr(_Connection, "connection_made", made)
     with asyncio.Runner(loop_factory=new_loop) as runner:
         assert runner.run(give_up()) == b""
+
+
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_a_connection_that_the_server_closed_while_the_loop_stood_still_is_not_used_again(
+    new_loop: Callable[[], asyncio.AbstractEventLoop], monkeypatch: Any
+) -> None:
+    """The answer is read one turn of the loop before the connection's end, and the next request is due in between."""
+    monkeypatch.setattr("loadgen.http_stream._SWEEP_INTERVAL_S", 0.01)
+    monkeypatch.setattr("loadgen.http_stream._STALL_S", 0.3)
+    asked, stalled, closed = threading.Event(), threading.Event(), threading.Event()
+
+    def serve() -> None:
+        peer, _ = listening.accept()
+        peer.recv(10_000)
+        peer.sendall(ANSWER)
+        peer.recv(10_000)
+        asked.set()
+        stalled.wait(10)
+        peer.sendall(ANSWER)
+        peer.close()
+        closed.set()
+        peer, _ = listening.accept()
+        peer.recv(10_000)
+        peer.sendall(ANSWER)
+        peer.close()
+
+    async def send_three(url: str) -> list[Exchange]:
+        loop, ended = asyncio.get_running_loop(), list[Exchange]()
+        clock, is_over = RunClock(time.monotonic()), asyncio.Event()
+
+        def send(request: PlannedRequest) -> None:
+            client.send(request, clock, on_end)
+
+        def on_end(exchange: Exchange) -> None:
+            ended.append(exchange)
+            if len(ended) == 3:
+                is_over.set()
+            else:
+                loop.call_soon(send, request_of(b"{}"))
+
+        async with StreamClient(Target(url, "m")) as client:
+            send(request_of(b"{}"))
+            while not asked.is_set():
+                await asyncio.sleep(0.001)
+            stalled.set()
+            closed.wait(10)
+            time.sleep(0.4)
+            await is_over.wait()
+        return ended
+
+    with socket.create_server(("127.0.0.1", 0)) as listening, asyncio.Runner(loop_factory=new_loop) as runner:
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        ended = runner.run(send_three(f"http://127.0.0.1:{listening.getsockname()[1]}"))
+    assert [(exchange.record().status, exchange.record().error) for exchange in ended] == [(Status.OK, None)] * 3
+    thread.join(10)
 
 
 def test_a_connection_on_which_the_server_spoke_first_is_forgotten_when_its_request_is_given_up_at_that_moment(
