@@ -1,5 +1,6 @@
 """A Ray to run on: the cluster that is there, else one on loopback that ends with the run."""
 
+import atexit
 import contextlib
 import io
 import logging
@@ -7,7 +8,6 @@ import math
 import os
 import socket
 import sys
-import threading
 from collections.abc import Collection, Iterator
 from typing import Any, TextIO
 
@@ -16,6 +16,7 @@ import ray
 from loadgen.errors import InputError
 from testbed.interruption import keeps_sigterm
 from testbed.own_processes import OwnProcess, children_of, end_all, with_descendants
+from testbed.within import within
 
 # Ray prints these to the driver's stdout in ordinary runs, and no setting turns them off: more processes than
 # processors are what a fleet of light replicas is, and Serve's controller ends in the middle of being asked to.
@@ -34,24 +35,24 @@ def ray_cluster(*, needed_cpus: float) -> Iterator[None]:
     `needed_cpus` are logical: on a small machine the processes share the real processors.
 
     Raises:
-        InputError: nobody listens at RAY_ADDRESS.
+        InputError: nobody listens at RAY_ADDRESS, or Ray does not start.
     """
     _check_address(os.environ.get("RAY_ADDRESS", ""))
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     before = children_of(os.getpid())
     with contextlib.redirect_stdout(_WithoutNotices(sys.stdout)):
-        with keeps_sigterm():
-            try:
-                ray.init(
-                    num_cpus=max(os.cpu_count() or 1, math.ceil(needed_cpus)),
-                    include_dashboard=False,
-                    _node_ip_address="127.0.0.1",
-                    **quiet,
-                )
-            except ValueError:  # Ray's answer where it finds a cluster to connect to: its resources are given already
-                ray.init(**quiet)
+        try:
+            with keeps_sigterm():
+                _start_or_join(needed_cpus)
+        except BaseException as error:
+            end_all(with_descendants(children_of(os.getpid()) - before), patience_s=0.0)
+            if not isinstance(error, Exception):
+                raise
+            said = str(error).strip().split("\n", 1)[0]
+            raise InputError(
+                f"Ray: did not start ({said}); see that the machine has memory and is not overloaded, then start again"
+            ) from error
         own = children_of(os.getpid()) - before  # of a cluster that was there, none
         try:
             yield
@@ -59,16 +60,29 @@ def ray_cluster(*, needed_cpus: float) -> Iterator[None]:
             _shut_down(with_descendants(own))
 
 
+def _start_or_join(needed_cpus: float) -> None:
+    """Ray gives up by itself, with an exception of one kind or another, where its processes do not answer."""
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    try:
+        ray.init(
+            num_cpus=max(os.cpu_count() or 1, math.ceil(needed_cpus)),
+            include_dashboard=False,
+            _node_ip_address="127.0.0.1",
+            **quiet,
+        )
+    except ValueError:  # Ray's answer where it finds a cluster to connect to: its resources are given already
+        ray.init(**quiet)
+
+
 def _shut_down(processes: Collection[OwnProcess]) -> None:
     """End Ray and its processes, whichever of them is frozen."""
-    force = threading.Timer(_SHUTDOWN_TIMEOUT_S, end_all, (processes, 0.0))
-    force.daemon = True
-    force.start()
     try:
-        ray.shutdown()
-    finally:
-        force.cancel()
-    end_all(processes, _ENDING_TIMEOUT_S)
+        within(_SHUTDOWN_TIMEOUT_S, ray.shutdown)
+    except TimeoutError:
+        atexit.unregister(ray.shutdown)  # it would wait again
+        end_all(processes, patience_s=0.0)
+    else:
+        end_all(processes, _ENDING_TIMEOUT_S)
 
 
 def _check_address(address: str) -> None:
