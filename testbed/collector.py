@@ -25,7 +25,7 @@ from testbed.within import within
 SURELY_DRAINING_S = 1.0
 # Who asks sets shorter limits to each of its steps; this one holds where even those are in somebody else's hands.
 _ASK_TIMEOUT_S = 30.0
-_MOST_PAGES = 1000  # at once: half a million lines, where pages have 500
+_COLLECT_TIMEOUT_S = 60.0  # of page after page; the next time goes on from there
 
 
 @dataclass(slots=True)
@@ -156,7 +156,8 @@ class Collector:
     ) -> None:
         self._thread.__exit__(kind, error, traceback)
         if self._start_epoch_s is not None:
-            self._collect()
+            if not self._collect():
+                self._problem = self._problem or f"not all was told within {_COLLECT_TIMEOUT_S:g} s after the end"
             self._flush()
 
     def _tick(self) -> None:
@@ -176,19 +177,21 @@ class Collector:
                 self._cursor = log.cursor
                 self._note_before(log.decisions)
 
-    def _collect(self) -> None:
-        """Ask for all there is. A failed question is noted and asked again: a controller may restart in a run."""
-        for _ in range(_MOST_PAGES):
+    def _collect(self) -> bool:
+        """Ask for all there is; says whether that is all. What failed is noted: a controller may restart in a run."""
+        until_s = time.monotonic() + _COLLECT_TIMEOUT_S
+        while time.monotonic() < until_s:
             now_s = self._now_s()
             try:
                 page = within(_ASK_TIMEOUT_S, lambda: self._ask(self._cursor))
             except Exception as error:
                 self._problem = f"the fleet did not answer at {now_s:.1f} s: {error}".splitlines()[0]
-                return
+                return False
             self._timeline.observe(now_s, page.replicas.items())
             self._take(page.log)
             if not page.log.has_more:
-                return
+                return True
+        return False
 
     def _take(self, log: Collected) -> None:
         self._cursor = log.cursor

@@ -1,5 +1,6 @@
 """What is seen of the fleet at instants becomes intervals and lines, counted from the run's start."""
 
+import threading
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from autoscaler.interface import ReplicaState
 from loadgen.records import Phase
 from serve_app.fleet_api import Cursor, FleetPage
 from serve_app.traffic import Collected, CutOff, EngineSample
+from testbed import collector as collector_module
 from testbed.collector import Collector, ReplicaTimeline
 from testbed.results import read_results, write_config
 
@@ -132,6 +134,30 @@ def test_a_fleet_that_does_not_answer_is_a_problem_and_no_crash(tmp_path: Path) 
         collector.start(START_EPOCH_S)
     (problem,) = collector.problems()
     assert "controller is gone" in problem
+
+
+def test_a_fleet_that_never_answers_holds_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(collector_module, "_ASK_TIMEOUT_S", 0.1)
+    frozen = threading.Event()
+
+    def ask(_cursor: Cursor | None) -> FleetPage:
+        frozen.wait()
+        raise ConnectionError
+
+    with Collector(tmp_path, ask, lambda: START_EPOCH_S + 5, interval_s=3600.0) as collector:
+        collector.start(START_EPOCH_S)
+    frozen.set()
+    assert collector.problems() == ["the fleet did not answer at 5.0 s: no end within 0.1 s"]
+
+
+def test_a_fleet_that_never_comes_to_an_end_is_left_after_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collector_module, "_COLLECT_TIMEOUT_S", 0.1)
+    page = FleetPage(Collected((), (), (0, 0), 0, has_more=True), {})
+    with Collector(tmp_path, lambda _cursor: page, lambda: START_EPOCH_S, interval_s=3600.0) as collector:
+        collector.start(START_EPOCH_S)
+    assert collector.problems() == ["not all was told within 0.1 s after the end"]
 
 
 @pytest.mark.parametrize("lost", [0, 3])
