@@ -19,7 +19,8 @@ class Questions:
     def answers(self, actors: Iterable[int], timeout_s: float) -> dict[int, Any]:
         """What those of `actors` say that answer within `timeout_s`; of an actor that has ended, nothing."""
         for index in actors:
-            self._asked.setdefault(index, self._ask(index))
+            if index not in self._asked:
+                self._asked[index] = self._ask(index)
         if not self._asked:
             return {}
         answered, _ = ray.wait(list(self._asked.values()), num_returns=len(self._asked), timeout=timeout_s)
