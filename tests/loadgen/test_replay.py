@@ -16,6 +16,7 @@ from loadgen import sender_silence
 from loadgen.errors import InputError
 from loadgen.prompts.source import PromptSettings, open_prompts
 from loadgen.prompts.synthetic import synthetic_prompts
+from loadgen.questions import Questions
 from loadgen.records import RECORD_SCHEMA
 from loadgen.replay import ReplayOutcome, replay
 from loadgen.replay_progress import ReplayProgress
@@ -257,3 +258,27 @@ def test_a_folder_that_holds_a_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="the folder holds a run already"):
         run("http://127.0.0.1:1", even_trace(4, 0.1), tmp_path)
     assert (tmp_path / "records.part-000.jsonl").read_text() == "precious"
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("cluster")
+def test_who_has_not_answered_yet_is_not_asked_again(tmp_path: Path) -> None:
+    is_awake = tmp_path / "is_awake"
+    asked: list[int] = []
+
+    @ray.remote(num_cpus=0)
+    def say_when_awake(number: int) -> int:
+        while number == 7 and not is_awake.exists():
+            time.sleep(0.01)
+        return number
+
+    def ask(number: int) -> Any:
+        asked.append(number)
+        return say_when_awake.remote(number)
+
+    questions = Questions(ask)
+    told = [questions.answers([3, 7], 1.0) for _ in range(3)]
+    assert all(7 not in each for each in told)
+    assert asked.count(7) == 1
+    is_awake.touch()
+    assert questions.answers([7], 60.0)[7] == 7
