@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from testbed.bench_target import Target, verdicts
+from testbed.cli_run import AsJson
 from testbed.progress import TerminalProgress
 
 bench_app = typer.Typer(name="bench", help="Measure this machine and this program.", no_args_is_help=True)
@@ -35,7 +36,7 @@ def _table(title: str, targets: Mapping[str, Target], figures: object, *, has_ta
 @bench_app.command("traces")
 def traces_command(
     rows: Annotated[int, typer.Option(min=100, help="Rows of the file; BurstGPT_1 has 1.43 million.")] = 1_430_000,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Measure how fast a BurstGPT-like file is read and a trace is drawn, beside a bare read by pyarrow."""
     from testbed.bench_traces import BURSTGPT_1_ROWS, TARGETS, bench_traces
@@ -55,7 +56,7 @@ def simulator_command(
     plot: Annotated[
         Path | None, typer.Option(help="Draw that growth as a page; its figures go beside it as JSON.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Measure how fast the fleet simulator is: a million requests on 16 replicas, and two months of a policy."""
     from testbed.bench_simulator import TARGETS, bench_simulator
@@ -91,7 +92,7 @@ def routing_command(
     speed: Annotated[float, typer.Option(min=0.001, help="Times as fast as the trace was recorded.")] = 1.0,
     rate: Annotated[float, typer.Option(min=0.001, help="Drawn requests per second and replica.")] = 3.2,
     seeds: Annotated[int, typer.Option(min=1, help="Draws of the requests, and of the router.")] = 5,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Measure what the choice of the replica is worth: the same requests under each routing."""
     from loadgen.formats.detect import read_trace
@@ -115,7 +116,7 @@ def loadgen_command(
     soak: Annotated[
         int | None, typer.Option(min=1000, help="Instead: memory over so many requests, as 100000.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Measure how punctually requests are sent and what each costs, beside a bare socket and other tools."""
     from testbed.bench_loadgen import DEFAULT_RATES_PER_S, TARGETS, bench_loadgen
@@ -180,7 +181,7 @@ def burstgpt_model_command(
     ] = None,
     seeds: Annotated[int, typer.Option(min=2, help="Draws of the model.")] = 20,
     hold_out: Annotated[bool, typer.Option(help="Also fit days 0-29 anew and look at the days after.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Measure how close the model of BurstGPT is to what is known of BurstGPT."""
     from testbed.bench_burstgpt_model import bench_burstgpt_model, comparison_table, conclusion

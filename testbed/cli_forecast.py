@@ -9,6 +9,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from testbed.cli_run import AsJson
+
 if TYPE_CHECKING:
     from forecasting.backtest import BacktestRow, ServiceBacktest
 
@@ -31,7 +33,7 @@ def backtest_command(
     quantity: Annotated[str, typer.Option(help="requests, prompt_tokens or output_tokens.")] = "requests",
     param: Annotated[list[str] | None, typer.Option(help="A parameter of the forecaster as name=value.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap intervals.")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Forecast from every bin of the second half of a trace, knowing only what came before it, and score it."""
     from forecasting.backtest import backtest_trace

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from loadgen.errors import InputError
+from testbed.cli_run import AsJson
 from testbed.cli_validate import validate_emulated, validate_vllm
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 console = Console()
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 CONTEXT_TOKENS = 512
 PROMPT_TOKENS = 2048
 

@@ -23,6 +23,8 @@ from testbed.cli_selection import (
 from testbed.progress import TerminalProgress
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from testbed.knee import KneeSearch
     from testbed.load import LoadSettings
 
@@ -35,9 +37,9 @@ def load_command(
     start_s: StartSeconds = None,
     limit_s: LimitSeconds = None,
     service: ServiceName = None,
-    trace_model: options.TraceModel = None,
+    model_name: options.TraceModel = None,
     rate_factor: RateFactor = None,
-    rate: RatePerSecond = None,
+    rate_per_s: RatePerSecond = None,
     speed: Speed = None,
     max_prompt_tokens: MaxPromptTokens = None,
     max_output_tokens: MaxOutputTokens = None,
@@ -60,7 +62,7 @@ def load_command(
     free_lengths: options.FreeLengths = False,
     temperature: options.Temperature = None,
     extra_body: options.ExtraBody = None,
-    header: options.Header = None,
+    headers: options.Headers = None,
     api_key_env: options.ApiKeyVariable = None,
     deadline_s: options.DeadlineSeconds = 30.0,
     ttft_s: options.TtftSeconds = 2.0,
@@ -76,10 +78,11 @@ def load_command(
     window_s: options.WindowSeconds = None,
     chunk_offsets: options.ChunkOffsets = True,
     chunk_tokens: options.ChunkTokens = False,
-    metrics_url: options.MetricsUrls = None,
+    metrics_urls: options.MetricsUrls = None,
     exports: Exports = None,
 ) -> None:
     """Replay a trace against any OpenAI-compatible server: open loop, if not told otherwise."""
+    given = {name: value for name, value in locals().items() if value is not None}
     from loadgen.prompts.source import PromptSettings
     from loadgen.ramp import read_ramp
     from loadgen.selection import Selection, with_options
@@ -89,41 +92,9 @@ def load_command(
     from testbed.load import LoadSettings, load_server
     from testbed.replay_settings import ReplaySettings
 
-    selected = {
-        "start_s": start_s,
-        "limit_s": limit_s,
-        "service": service,
-        "model_name": trace_model,
-        "rate_factor": rate_factor,
-        "rate_per_s": rate,
-        "speed": speed,
-        "max_prompt_tokens": max_prompt_tokens,
-        "max_output_tokens": max_output_tokens,
-    }
-    selection = with_options(Selection(), selected)
-    sending = {
-        "actors": actors,
-        "spread": spread,
-        "sessions": sessions,
-        "users": users,
-        "think_s": think_s,
-        "duration_s": duration_s,
-        "warm_up_s": warm_up_s,
-        "warm_up_kv": warm_up_kv,
-        "extra_body": _read_body(extra_body),
-        "headers": _read_headers(header or []),
-        "temperature": temperature,
-        "free_lengths": free_lengths,
-    }
-    asking = {
-        "timeout_s": timeout_s,
-        "max_attempts": max_attempts,
-        "backoff_s": backoff_s,
-        "max_backoff_s": max_backoff_s,
-        "jitter_fraction": jitter_fraction,
-        "honours_retry_after": honours_retry_after,
-    }
-    client = _given(asking)
+    read = {"extra_body": _read_body(extra_body), "headers": _read_headers(headers or [])}
+    replay = parse(ReplaySettings, _of(ReplaySettings, given) | read, "burstscale load")
+    asking = _of(ClientSettings, given)
     texts = PromptSettings(source=prompts or "synthetic", tokenizer=tokenizer).from_folder(Path())
     settings = LoadSettings(
         url,
@@ -131,19 +102,19 @@ def load_command(
         deadline_s,
         ttft_s,
         tpot_s,
-        selection,
+        with_options(Selection(), _of(Selection, given)),
         texts,
-        parse(ReplaySettings, _given(sending), "burstscale load"),
+        replay,
         seed=seed,
         api_key_env=api_key_env,
-        client=parse(ClientSettings, client, "burstscale load") if client else None,
+        client=parse(ClientSettings, asking, "burstscale load") if asking else None,
         ramp=None if ramp is None else read_ramp(ramp),
         self_test=self_test,
         chunk_offsets=chunk_offsets,
         chunk_tokens=chunk_tokens,
         settle_s=settle_s,
         window_s=window_s,
-        metrics_urls=None if metrics_url is None else tuple(metrics_url),
+        metrics_urls=None if metrics_urls is None else tuple(metrics_urls),
     )
     if find_knee:
         _show_knee(traffic, settings, KneeSearch(knee_attainment, knee_from, knee_step_s), out)
@@ -154,9 +125,9 @@ def load_command(
     export_beside(folder, exports)
 
 
-def _given(values: dict[str, Any]) -> dict[str, Any]:
-    """Those that the command line gives."""
-    return {key: value for key, value in values.items() if value is not None}
+def _of(settings: "type[BaseModel]", given: dict[str, Any]) -> dict[str, Any]:
+    """The options that settings have a field for: these are of the same name."""
+    return {name: given[name] for name in settings.model_fields if name in given}
 
 
 def _show_knee(traffic: Path, settings: "LoadSettings", search: "KneeSearch", out: Path) -> None:
@@ -170,10 +141,10 @@ def _show_knee(traffic: Path, settings: "LoadSettings", search: "KneeSearch", ou
     console.print(f"steps: {out / KNEE}", soft_wrap=True)
 
 
-def _read_body(text: str | None) -> dict[str, Any] | None:
+def _read_body(text: str | None) -> dict[str, Any]:
     """The fields of `--extra-body`."""
     if text is None:
-        return None
+        return {}
     try:
         fields = json.loads(text)
     except ValueError as error:

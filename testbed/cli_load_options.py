@@ -11,7 +11,8 @@ SENDING, CLIENT, REQUESTS = "When requests are sent", "What clients do about fai
 PROMISE, KNEE, OUTPUT = "What is promised, and what counts", "The search for the knee", "What is measured and written"
 
 TraceModel = Annotated[
-    str | None, typer.Option(help="Only the requests for this model of the trace.", rich_help_panel=TRAFFIC)
+    str | None,
+    typer.Option("--trace-model", help="Only the requests for this model of the trace.", rich_help_panel=TRAFFIC),
 ]
 Seed = Annotated[
     int, typer.Option(min=0, help="Seed of prompts, pauses, and a model's draws.", rich_help_panel=TRAFFIC)
@@ -96,8 +97,9 @@ Temperature = Annotated[
 ExtraBody = Annotated[
     str | None, typer.Option(help="JSON object added to each request's body.", rich_help_panel=REQUESTS)
 ]
-Header = Annotated[
-    list[str] | None, typer.Option(help="'Name: value', added to each request; repeatable.", rich_help_panel=REQUESTS)
+Headers = Annotated[
+    list[str] | None,
+    typer.Option("--header", help="'Name: value', added to each request; repeatable.", rich_help_panel=REQUESTS),
 ]
 ApiKeyVariable = Annotated[
     str | None, typer.Option(help="Environment variable that holds the API key.", rich_help_panel=REQUESTS)

@@ -1,4 +1,4 @@
-"""What the commands that make a results folder share: where it goes, and what is printed of it."""
+"""What commands share: where a results folder goes, what is printed of it, and the option for JSON."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,6 +8,7 @@ from rich.console import Console
 
 console = Console()
 OutFolder = Annotated[Path, typer.Option("-o", "--out", help="New folder for the results.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def show_run(folder: Path) -> None:

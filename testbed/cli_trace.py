@@ -11,6 +11,7 @@ from rich.table import Column, Table
 from testbed.cli_fetch import fetch_command
 from testbed.cli_fit_hourly import fit_hourly_command
 from testbed.cli_reading import AsService, FormatName, OnErrorName, TraceFiles, read_files
+from testbed.cli_run import AsJson
 from testbed.cli_selection import (
     LimitSeconds,
     MaxOutputTokens,
@@ -42,7 +43,7 @@ def describe_command(
     limit_s: LimitSeconds = None,
     service: ServiceName = None,
     model: ModelName = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
     html: Annotated[
         Path | None, typer.Option(help="New file for a page with every figure as numbers and plots.")
     ] = None,
