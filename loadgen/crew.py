@@ -165,7 +165,7 @@ class Crew:
         questions = Questions(lambda index: self._actors[index].wall_clock_s.remote())
         while waiting := set(ray.wait(asked, num_returns=len(asked), timeout=_POLL_INTERVAL_S)[1]):
             numbers = [index for index, each in enumerate(asked) if each in waiting]
-            signs.update(questions.answers(numbers, _POLL_INTERVAL_S))
+            signs.update(questions.answers(numbers, _POLL_INTERVAL_S).keys())
             for index in silence.look({index: signs[index] for index in numbers}):
                 raise no_answer(self._nodes[index])
         return [self._answer(index, each) for index, each in enumerate(asked)]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import ray
 
-from loadgen import sender_silence
+from loadgen import crew, sender_silence
 from loadgen.errors import InputError
 from loadgen.prompts.source import PromptSettings, open_prompts
 from loadgen.prompts.synthetic import synthetic_prompts
@@ -42,6 +42,14 @@ class PromptsThatFail:
 
     def texts(self, trace: Trace, rows: Sequence[int], seed: int) -> Iterator[str]:  # noqa: ARG002
         raise InputError(f"no prompt of {trace.prompt_tokens[0]} tokens could be made; take another tokenizer")
+
+
+class PromptsThatFreeze:
+    """Stop the process that wants them."""
+
+    def texts(self, trace: Trace, rows: Sequence[int], seed: int) -> Iterator[str]:
+        os.kill(os.getpid(), signal.SIGSTOP)
+        return synthetic_prompts().texts(trace, rows, seed)
 
 
 def even_trace(requests: int, gap_s: float, output_tokens: int = 3) -> Trace:
@@ -235,6 +243,17 @@ def test_an_interrupted_replay_ends_at_once_with_the_records_that_there_are(serv
 def test_what_is_wrong_in_an_actors_preparation_reaches_the_user_in_one_line(server: Any, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"^no prompt of 4 tokens could be made; take another tokenizer$"):
         run(server.url, even_trace(4, 0.1), tmp_path, prompts=PromptsThatFail())
+    assert server.asked() == []
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("cluster")
+def test_an_actor_that_is_frozen_before_the_start_is_one_line(
+    server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(crew, "LONGEST_ANSWER_S", 3.0)
+    with pytest.raises(InputError, match=r"a process there has given no answer for .* and nothing was sent"):
+        run(server.url, even_trace(4, 0.1), tmp_path, prompts=PromptsThatFreeze(), actors=1)
     assert server.asked() == []
 
 
