@@ -1,5 +1,6 @@
 """Live runs whose requests wait for others: clients who come again, turns of a conversation, users of a closed loop."""
 
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -7,34 +8,40 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+import ray
 import yaml
+from ray import serve
 
 from loadgen.trace import Trace, make_trace
 from loadgen.trace_file import save_trace
 from testbed.results import Results, read_results
 from tests.testbed.command import burstscale_process
+from tests.testbed.even_hardware import BLOCK_TOKENS, write_even_hardware
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 
-# Every step takes 50 ms, whatever is in it: 40 tokens are 2 s.
-EVEN_HARDWARE = {
-    "name": "even", "gpu": "none", "gpus": 1, "model": "none", "source": "made for tests", "fit_error_percent": None,
-    "fixed_s": 0.05, "memory_s": 0, "memory_token_s": 0, "token_s": 0, "sequence_s": 0, "kv_token_s": 0,
-    "prefill_context_s": 0, "mixed_sequence_s": 0, "mixed_sequence_s_range": [0, 0], "mixed_kv_token_s": 0,
-    "mixed_kv_token_s_range": [0, 0], "host_s": 0, "host_s_range": [0, 0], "kv_cache_tokens": 8192,
-    "block_tokens": 16, "max_sequences": 8, "max_batched_tokens": 1024, "max_model_tokens": 3000,
-}  # fmt: skip
-BLOCK_TOKENS = 16
+Address = dict[str, str | int]
 
 
-def write_experiment(folder: Path, trace: Trace, router: dict[str, Any], **sections: Any) -> Path:
+@pytest.fixture(scope="module")
+def address(ray_address: str) -> Address:
+    """Of a Serve on which each run deploys its application, and takes it down in the end."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    ray.init(address=ray_address, log_to_driver=False)
+    serve.start(http_options={"host": "127.0.0.1", "port": port})
+    ray.shutdown()
+    return {"host": "127.0.0.1", "port": port}
+
+
+def write_experiment(folder: Path, trace: Trace, address: Address, router: dict[str, Any], **sections: Any) -> Path:
     """One replica that takes four requests at a time."""
-    (folder / "even.yaml").write_text(yaml.safe_dump(EVEN_HARDWARE))
+    hardware = write_even_hardware(folder, kv_cache_tokens=8192, max_sequences=8, max_batched_tokens=1024)
     save_trace(trace, folder / "trace.parquet")
     promise = {"deadline_s": 12, "ttft_s": 2.0, "tpot_s": 0.2}
-    serve = {
+    application = {
         "model_id": "tiny",
-        "engine": {"kind": "emulated", "hardware": str(folder / "even.yaml"), "stream_interval_s": 0.1,
+        "engine": {"kind": "emulated", "hardware": str(hardware), "stream_interval_s": 0.1,
                    "prefix_caching": True},
         "fleet": {"min_replicas": 1, "max_replicas": 1, "initial_replicas": 1, "cold_start_s": 1,
                   "max_ongoing_requests": 4},
@@ -43,7 +50,8 @@ def write_experiment(folder: Path, trace: Trace, router: dict[str, Any], **secti
         "control": {"period_s": 0.5, "metrics_interval_s": 0.5, "arrivals_bin_s": 0.5},
         "policy": {"name": "static", "params": {"replicas": 1}},
     }  # fmt: skip
-    experiment = {"name": "clients", "seed": 1, "workload": {"trace": "trace.parquet"}, "serve": serve, "settle_s": 1}
+    experiment = {"name": "clients", "seed": 1, "workload": {"trace": "trace.parquet"}, "serve": application,
+                  "address": address, "settle_s": 1}  # fmt: skip
     path = folder / "experiment.yaml"
     path.write_text(yaml.safe_dump(experiment | sections))
     return path
@@ -63,16 +71,15 @@ def most_at_once(records: pd.DataFrame) -> int:
     return int(np.cumsum([change for _, change in sorted(changes)]).max())
 
 
-def test_clients_who_give_up_and_come_again_do_alike_simulated_and_live(tmp_path: Path) -> None:
+def test_clients_who_give_up_and_come_again_do_alike_simulated_and_live(address: Address, tmp_path: Path) -> None:
     # 40 requests of 2 s in 8 s for four places and a queue of two: those refused come again, and so do those that are
     # given up after 2.5 s.
     rng = np.random.default_rng(2)
     crowd = make_trace(
         "crowd", np.sort(rng.uniform(0, 8, 40)), [200] * 40, [40] * 40, duration_s=8.0, service=np.arange(40) % 2
     )
-    experiment = write_experiment(
-        tmp_path, crowd, {"max_queued_requests": 2, "retry_after_s": 1}, client={"timeout_s": 2.5, "max_attempts": 4}
-    )
+    router, client = {"max_queued_requests": 2, "retry_after_s": 1}, {"timeout_s": 2.5, "max_attempts": 4}
+    experiment = write_experiment(tmp_path, crowd, address, router, client=client)
     simulated, live = results_of("simulate", experiment), results_of("run", experiment)
     causes = {}
     for run in (simulated, live):
@@ -101,7 +108,7 @@ def test_clients_who_give_up_and_come_again_do_alike_simulated_and_live(tmp_path
     assert (pause_s[after_refusal] >= 1 - 1e-6).all()  # as Retry-After says
 
 
-def test_a_turn_waits_for_the_one_before_and_begins_with_what_was_said(tmp_path: Path) -> None:
+def test_a_turn_waits_for_the_one_before_and_begins_with_what_was_said(address: Address, tmp_path: Path) -> None:
     # Six conversations of three turns, which are planned closer together than the answers take.
     prompts, outputs, think_s = [50, 120, 190], [30, 20, 20], 0.25
     elapsed_s = 0.75
@@ -118,7 +125,7 @@ def test_a_turn_waits_for_the_one_before_and_begins_with_what_was_said(tmp_path:
         session=session,
         elapsed_s=np.full(18, elapsed_s),
     )
-    run = results_of("run", write_experiment(tmp_path, turns, {}, replay={"sessions": True, "actors": 2}))
+    run = results_of("run", write_experiment(tmp_path, turns, address, {}, replay={"sessions": True, "actors": 2}))
     records = run.records.sort_values("request_id").assign(session=session)
     assert records["status"].tolist() == ["ok"] * 18
     for _, conversation in records.groupby("session"):
@@ -135,10 +142,12 @@ def test_a_turn_waits_for_the_one_before_and_begins_with_what_was_said(tmp_path:
     assert engine["found_tokens"].sum() == 6 * sum(tokens // BLOCK_TOKENS * BLOCK_TOKENS for tokens in prompts[:2])
 
 
-def test_users_of_a_closed_loop_send_one_request_at_a_time_until_the_time_is_over(tmp_path: Path) -> None:
+def test_users_of_a_closed_loop_send_one_request_at_a_time_until_the_time_is_over(
+    address: Address, tmp_path: Path
+) -> None:
     requests = make_trace("any", np.linspace(0, 9, 40), [100] * 40, [10] * 40, duration_s=10.0)
     replay = {"users": 3, "think_s": 0.2, "duration_s": 5, "actors": 2}
-    run = results_of("run", write_experiment(tmp_path, requests, {}, replay=replay))
+    run = results_of("run", write_experiment(tmp_path, requests, address, {}, replay=replay))
     records = run.records
     assert (records["status"] == "ok").all()
     assert len(records) == run.summary["planned_requests"]  # type: ignore[index]

@@ -17,21 +17,13 @@ import yaml
 from loadgen.trace import make_trace
 from loadgen.trace_file import save_trace
 from testbed.results import Results, read_results
+from tests.testbed.even_hardware import write_even_hardware
 
 ROOT = Path(__file__).parents[2]
 # In the environment of every process that the run starts.
 MARK = f"{uuid.uuid4()}"
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
-
-# Steps of 50 ms with 128 tokens: a prompt of 1900 takes 15 of them. The KV cache holds two of the long requests.
-SLOW_HARDWARE = {
-    "name": "slow", "gpu": "none", "gpus": 1, "model": "none", "source": "made for tests", "fit_error_percent": None,
-    "fixed_s": 0.05, "memory_s": 0, "memory_token_s": 0, "token_s": 0, "sequence_s": 0, "kv_token_s": 0,
-    "prefill_context_s": 0, "mixed_sequence_s": 0, "mixed_sequence_s_range": [0, 0], "mixed_kv_token_s": 0,
-    "mixed_kv_token_s_range": [0, 0], "host_s": 0, "host_s_range": [0, 0], "kv_cache_tokens": 4096,
-    "block_tokens": 16, "max_sequences": 6, "max_batched_tokens": 128, "max_model_tokens": 3000,
-}  # fmt: skip
 
 
 def write_experiment(folder: Path) -> Path:
@@ -43,11 +35,12 @@ def write_experiment(folder: Path) -> Path:
     outputs, service = rng.integers(40, 160, requests), np.arange(requests) % 2
     trace = make_trace("overload", arrival_s, prompts, outputs, duration_s=16.0, service=service)
     save_trace(trace, folder / "trace.parquet")
-    (folder / "slow.yaml").write_text(yaml.safe_dump(SLOW_HARDWARE))
+    # Steps of 50 ms with 128 tokens: a prompt of 1900 takes 15 of them. The cache holds two of the long requests.
+    hardware = write_even_hardware(folder, kv_cache_tokens=4096, max_sequences=6, max_batched_tokens=128)
     promise = {"deadline_s": 5, "ttft_s": 2.0, "tpot_s": 0.2}
     args = {
         "model_id": "tiny",
-        "engine": {"kind": "emulated", "hardware": str(folder / "slow.yaml"), "stream_interval_s": 0.1},
+        "engine": {"kind": "emulated", "hardware": str(hardware), "stream_interval_s": 0.1},
         "fleet": {"min_replicas": 2, "max_replicas": 2, "initial_replicas": 2, "cold_start_s": 2,
                   "max_ongoing_requests": 8},
         "services": {

@@ -20,13 +20,13 @@ from loadgen.trace import make_trace
 from loadgen.trace_file import save_trace
 from serve_app.fleet_api import FLEET_PATH
 from testbed.results import Results, read_results
-from tests.testbed.test_live_phases import SLOW_HARDWARE
+from tests.testbed.even_hardware import write_even_hardware
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(400)]
 
 ROOT = Path(__file__).parents[2]
 KEY_VARIABLE, KEY = "BURSTSCALE_TEST_KEY", "open-sesame"
-BURST_S, TRACE_S, DEADLINE_S = (20.0, 33.0), 40.0, 5.0
+BURST_S, TRACE_S, DEADLINE_S = (25.0, 38.0), 45.0, 5.0
 
 
 @dataclass(frozen=True)
@@ -63,12 +63,12 @@ def write_files(folder: Path, port: int) -> None:
     order = np.argsort(arrival_s)
     trace = make_trace("burst", arrival_s[order], prompts, outputs, duration_s=TRACE_S, service=service)
     save_trace(trace, folder / "trace.parquet")
-    (folder / "slow.yaml").write_text(yaml.safe_dump(SLOW_HARDWARE))
+    hardware = write_even_hardware(folder, kv_cache_tokens=4096, max_sequences=6, max_batched_tokens=128)
     promise = {"deadline_s": DEADLINE_S, "ttft_s": 2.0, "tpot_s": 0.2}
     args = {
         "model_id": "tiny",
         "api_key_env": KEY_VARIABLE,
-        "engine": {"kind": "emulated", "hardware": str(folder / "slow.yaml"), "stream_interval_s": 0.1},
+        "engine": {"kind": "emulated", "hardware": str(hardware), "stream_interval_s": 0.1},
         "fleet": {"min_replicas": 1, "max_replicas": 4, "initial_replicas": 1, "cold_start_s": 2,
                   "max_ongoing_requests": 10, "drain_timeout_s": 20},
         "services": {
