@@ -30,6 +30,7 @@ from loadgen.run_clock import RunClock
 from loadgen.sender import SenderProgress
 from loadgen.sender_silence import SenderSilence
 from loadgen.silence import Silence
+from loadgen.standstill import Standstill
 from loadgen.target import Target
 from loadgen.trace import Trace
 
@@ -55,6 +56,7 @@ class SendingNode:
         clock_uncertainty_s: by which that may be wrong at most.
         clock_drift_s: how far its seconds of the run were ahead of the driver's in the end; None = it did not say.
         cpu_s: by actor, the processor time of its process since the start, as last heard of.
+        standstills: by actor, of its event loop.
     """
 
     address: str
@@ -65,6 +67,7 @@ class SendingNode:
     clock_uncertainty_s: float
     clock_drift_s: float | None
     cpu_s: tuple[float, ...]
+    standstills: tuple[Standstill, ...] = ()
 
 
 class Crew:
@@ -181,10 +184,14 @@ class Crew:
                 (offset := self._offsets.get(node, _NO_OFFSET)).offset_s,
                 offset.uncertainty_s,
                 0.0 if node.is_driver else self._drifts_s.get(node),
-                tuple(self._progress[index].cpu_s for index, other in enumerate(self._nodes) if other == node),
+                tuple(each.cpu_s for each in self._progress_on(node)),
+                tuple(each.standstill for each in self._progress_on(node)),
             )
             for node, actors in Counter(self._nodes).items()
         )
+
+    def _progress_on(self, node: Node) -> list[SenderProgress]:
+        return [self._progress[index] for index, other in enumerate(self._nodes) if other == node]
 
     def watch(self, on_progress: Callable[[ReplayProgress], None] | None) -> float | None:
         """Follow the actors to the end; says when the run was interrupted, in its seconds; None = it was not."""

@@ -23,6 +23,7 @@ from loadgen.retries import AttemptWriter, Retrying, attempts_path
 from loadgen.run_clock import RunClock
 from loadgen.schedule import OpenLoop, Schedule
 from loadgen.sent_log import SentLog, sent_log_path
+from loadgen.standstill import NO_STANDSTILL, Standstill
 from loadgen.target import Target
 
 _WARM_UP_TIMEOUT_S = 5.0
@@ -41,6 +42,7 @@ class SenderProgress:
         latest_ttft_s: of the latest requests that ended ok.
         latest_lateness_s: of the latest requests that were sent and have ended.
         cpu_s: processor time that its process has used since the run's start was fixed.
+        standstill: of its event loop, since the run's start was fixed.
         as_of_s: when this was put down, in seconds from the run's start: it moves for as long as the sender does.
     """
 
@@ -51,6 +53,7 @@ class SenderProgress:
     latest_ttft_s: tuple[float, ...] = ()
     latest_lateness_s: tuple[float, ...] = ()
     cpu_s: float = 0.0
+    standstill: Standstill = NO_STANDSTILL
     as_of_s: float | None = None
 
 
@@ -73,6 +76,7 @@ class Sender:
         self._ttft_s: deque[float] = deque(maxlen=_LATEST)
         self._lateness_s: deque[float] = deque(maxlen=_LATEST)
         self._cpu_before_s = 0.0
+        self._standstill = NO_STANDSTILL
         self._progress = SenderProgress()
         self._ready = threading.Event()
         self._disk_error: OSError | None = None
@@ -132,6 +136,7 @@ class Sender:
             self._ready.set()
             clock = await self._started
             self._cpu_before_s = time.process_time()
+            self._beat_due_s = clock.now_s()
             self._publish()
             retrying = self._schedule if isinstance(self._schedule, Retrying) else None
 
@@ -217,7 +222,9 @@ class Sender:
             self._failed[record.cause.value] += 1
 
     def _publish(self, again: bool = True) -> None:
-        """Put a snapshot where other threads read it."""
+        """Put a snapshot where other threads read it, and see by how late that is whether the loop stood still."""
+        now_s = self._clock.now_s()
+        self._standstill = self._standstill.after_beat(self._beat_due_s, now_s)
         self._progress = SenderProgress(
             sent=self._sent,
             finished=self._finished,
@@ -226,9 +233,11 @@ class Sender:
             latest_ttft_s=tuple(self._ttft_s),
             latest_lateness_s=tuple(self._lateness_s),
             cpu_s=time.process_time() - self._cpu_before_s,
-            as_of_s=self._clock.now_s(),
+            standstill=self._standstill,
+            as_of_s=now_s,
         )
         if again:
+            self._beat_due_s = now_s + _PUBLISH_INTERVAL_S
             self._next_publish = asyncio.get_running_loop().call_later(_PUBLISH_INTERVAL_S, self._publish)
 
 

@@ -9,9 +9,12 @@ import pyarrow as pa
 
 from loadgen.metrics import Floats, as_frame, float_column, is_value
 from loadgen.records import Cause, Status
+from loadgen.standstill import TOLERATED_S, Standstill
 
 # What is late by this much is late for a person who waits for a first token.
-LIMIT_LATENESS_P99_S = 0.1
+LIMIT_LATENESS_P99_S = TOLERATED_S
+# Of a run, in which what is due is done later than that: as for requests, so for the reading of their answers.
+LIMIT_STANDSTILL_FRACTION = 0.01
 # A client that sends late sends in bursts, or evens bursts out: either makes another traffic of it.
 LIMIT_CV_CHANGE_FRACTION = 0.05
 _LEAST_GAPS = 20  # fewer tell nothing of a coefficient of variation
@@ -27,6 +30,9 @@ class Validity:
             requests that were sent; None = too few gaps.
         not_sent: requests of the plan that were not sent, as far as is known, although nobody ended the run.
         unseen_ends: requests that were sent, and whose process ended before they did.
+        standstill_fraction: share of the run in which what was due in a sender's event loop was done late; None = not
+            known, as of runs that were killed.
+        longest_standstill_s: of a sender's event loop, at a stretch.
         reasons: one sentence for each limit that is passed; empty = the run is valid.
     """
 
@@ -35,6 +41,8 @@ class Validity:
     sent_cv: float | None
     not_sent: int
     unseen_ends: int
+    standstill_fraction: float | None
+    longest_standstill_s: float | None
     reasons: tuple[str, ...]
 
     @property
@@ -47,8 +55,14 @@ class Validity:
         return {"is_valid": self.is_valid, **asdict(self), "reasons": list(self.reasons)}
 
 
-def judge_validity(records: pa.Table | pd.DataFrame) -> Validity:
-    """Hold the instants at which requests were sent against those at which the plan has them."""
+def judge_validity(
+    records: pa.Table | pd.DataFrame, standstill: Standstill | None = None, run_s: float = 0.0
+) -> Validity:
+    """Hold the instants at which requests were sent against those at which the plan has them.
+
+    Args:
+        standstill: of the senders' event loops, over a run of `run_s`; None = not known.
+    """
     frame = as_frame(records)
     scheduled_s, sent_s = float_column(frame, "scheduled_s"), float_column(frame, "sent_s")
     is_sent = ~np.isnan(sent_s)
@@ -75,7 +89,24 @@ def judge_validity(records: pa.Table | pd.DataFrame) -> Validity:
         reasons.append(
             f"the ends of {unseen_ends:,} requests were not seen: the process that had sent them ended first"
         )
-    return Validity(lateness_p99_s, planned_cv, sent_cv, not_sent, unseen_ends, tuple(reasons))
+    standstill_fraction = standstill.late_s / run_s if standstill and run_s > 0 else None
+    longest_s = standstill.longest_s if standstill else None
+    if standstill_fraction is not None and standstill_fraction > LIMIT_STANDSTILL_FRACTION:
+        reasons.append(
+            f"the load generator itself stood still, for {longest_s:.1f} s at a stretch and "
+            f"{100 * standstill_fraction:.1f} % of the run (limit {100 * LIMIT_STANDSTILL_FRACTION:.0f} %): what came "
+            "meanwhile it saw too late"
+        )
+    return Validity(
+        lateness_p99_s,
+        planned_cv,
+        sent_cv,
+        not_sent,
+        unseen_ends,
+        standstill_fraction,
+        longest_s,
+        tuple(reasons),
+    )
 
 
 def failed_requests(records: pa.Table | pd.DataFrame) -> dict[str, int]:

@@ -1,10 +1,12 @@
-"""What sending cost the load generator's processes: a client that is busy itself measures itself."""
+"""What sending cost the load generator's processes, and how long they stood still: a busy client measures itself."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import pandas as pd
+
+from loadgen.standstill import Standstill, worst_standstill
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,3 +40,9 @@ def client_cost(environment: Mapping[str, Any], records: pd.DataFrame, duration_
         return None
     sent = int(records["sent_s"].notna().sum())
     return ClientCost(sum(used_s), 1e3 * sum(used_s) / sent if sent else None, max(used_s) / duration_s)
+
+
+def senders_standstill(environment: Mapping[str, Any]) -> Standstill | None:
+    """The longest of what the senders told, from environment.json; None where they told nothing."""
+    told = [each for sender in environment.get("senders") or () for each in sender.get("standstills") or ()]
+    return worst_standstill(Standstill(**each) for each in told) if told else None

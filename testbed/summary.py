@@ -12,7 +12,7 @@ from loadgen.windows import default_window_s, summarise_windows, windowed_metric
 from serve_app.start_settings import planned_start_s
 from testbed.burst_response import summarise_bursts
 from testbed.cache_metrics import summarise_prefix_cache
-from testbed.client_cost import client_cost
+from testbed.client_cost import client_cost, senders_standstill
 from testbed.counted_part import (
     counted_records,
     counted_until_s,
@@ -42,7 +42,9 @@ def summarise(
         "requests_without_end": len(results.records) - len(ended),
         "lost_requests": lost_requests(results),
         "warm_up": {"until_s": warm_up_s, "requests": len(ended) - len(counted)} if warm_up_s else None,
-        "validity": judge_validity(planned_records(results)).as_json(),
+        "validity": judge_validity(
+            planned_records(results), senders_standstill(results.environment), duration_s
+        ).as_json(),
         "requests": summarise_records(counted, slos, until_s - warm_up_s).as_json(),
         "failed_requests": failed_requests(counted),
     }

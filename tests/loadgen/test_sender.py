@@ -80,6 +80,22 @@ def test_requests_of_one_instant_all_leave_at_it(server: Any, tmp_path: Path) ->
     assert len(rows) == len(server.asked()) == 30
 
 
+def test_a_sender_whose_event_loop_stands_still_tells_for_how_long(server: Any, tmp_path: Path) -> None:
+    """Nothing is due to be sent meanwhile, so that no request is late."""
+    server.script_for = server.stream(ttft_s=1.5)
+
+    def stall(sender: Sender) -> None:
+        while not server.asked():
+            time.sleep(0.01)
+        assert sender._loop is not None
+        sender._loop.call_soon_threadsafe(time.sleep, 0.9)
+
+    rows, progress, _ = run(server.url, plan_at(0.0), tmp_path / "part", stall)
+    assert rows[0]["status"] == "ok"
+    assert progress.standstill.longest_s > 0.9 - 0.25 - 0.01  # a beat was due within a quarter second of its begin
+    assert progress.standstill.late_s > 0.9 - 0.25 - 0.11
+
+
 def test_an_unreachable_server_fails_each_request_and_not_the_run(tmp_path: Path) -> None:
     rows, progress, _ = run("http://127.0.0.1:1", plan_at(0.0, 0.05), tmp_path / "part")
     assert [row["cause"] for row in rows] == ["connection"] * 2

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from loadgen.standstill import Standstill
 from loadgen.validity import gap_cv, judge_validity
 
 
@@ -57,6 +58,20 @@ def test_ends_that_nobody_saw_make_it_invalid_unless_the_run_was_ended(poisson_s
     assert lost.reasons == ("the ends of 1,000 requests were not seen: the process that had sent them ended first",)
     assert (lost.not_sent, lost.unseen_ends) == (0, 1000)
     assert judge_validity(records(poisson_s, poisson_s, "cancelled", "run_ended")).is_valid
+
+
+def test_a_client_that_stood_still_is_found_although_nothing_was_due_to_be_sent_meanwhile(
+    poisson_s: np.ndarray,
+) -> None:
+    sent = records(poisson_s, poisson_s)
+    stalled = judge_validity(sent, Standstill(late_s=3.4, longest_s=3.5), run_s=100.0)
+    assert stalled.reasons == (
+        "the load generator itself stood still, for 3.5 s at a stretch and 3.4 % of the run (limit 1 %): what came "
+        "meanwhile it saw too late",
+    )
+    assert (stalled.standstill_fraction, stalled.longest_standstill_s) == (pytest.approx(0.034), 3.5)
+    assert judge_validity(sent, Standstill(late_s=0.9, longest_s=1.0), run_s=100.0).is_valid
+    assert judge_validity(sent).standstill_fraction is None  # nobody told
 
 
 def test_too_few_gaps_or_none_at_all_say_nothing_of_variation() -> None:

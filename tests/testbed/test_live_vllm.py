@@ -7,7 +7,7 @@ from testbed.results import Results, read_results
 from tests.testbed.command import ROOT, burstscale_process
 
 AZURE = ROOT.parent / "shared/data/traces/azure_2023/AzureLLMInferenceTrace_conv.csv"
-# A second replica takes about 25 s on a quiet machine, and longer while two cores also serve: time for it to come and to
+# A second replica takes about 25 s on a quiet machine, longer while two cores also serve: time for it to come and to
 # help. A third that starts at the same time would hold both up.
 LIMIT_S, MOST_REPLICAS = 150.0, 2
 
