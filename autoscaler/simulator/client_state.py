@@ -84,7 +84,7 @@ def client_arrays(config: ClientConfig | None, requests: int, retry_after_s: flo
             backoff_s=config.backoff_s,
             max_backoff_s=config.max_backoff_s,
             jitter_fraction=config.jitter_fraction,
-            retry_after_s=retry_after_s if config.honours_retry_after else 0.0,
+            retry_after_s=float(retry_after_s) if config.honours_retry_after else 0.0,
             seed=seed,
         ),
         timers=empty_heap(requests),

@@ -101,7 +101,7 @@ class RunFacts:
                 f"{length(own_s)}"
             )
         if self.summary.get("client"):
-            notes.append(describe_client(self.summary["client"], self.summary["validity"]["lateness_p99_s"]))
+            notes.append(describe_client(self.summary["client"], self.summary["validity"]))
         return notes
 
     @property
@@ -126,9 +126,11 @@ def gather_facts(results: Results) -> RunFacts:
     return RunFacts(labelled, summary, duration_s, service_slos(labelled.config), models)
 
 
-def describe_client(client: Mapping[str, Any], lateness_p99_s: float | None) -> str:
+def describe_client(client: Mapping[str, Any], validity: Mapping[str, Any]) -> str:
     """How punctual the load generator was, and what sending cost it, in a sentence."""
+    lateness_p99_s, stood_s = validity["lateness_p99_s"], validity["longest_standstill_s"]
     busy = f"its busiest process took {100 * client['busiest_fraction']:.0f} % of a processor"
+    busy += "" if stood_s is None else f", and none stood still for more than {1000 * stood_s:.0f} ms"
     if lateness_p99_s is None or client["cpu_ms_per_request"] is None:
         return f"the load generator sent nothing; {busy}"
     return (

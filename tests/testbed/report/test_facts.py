@@ -54,14 +54,14 @@ def without_windows(summary: dict[str, Any] | None) -> dict[str, Any]:
 
 def test_the_load_generator_says_how_late_it_was_and_what_it_took() -> None:
     client = {"cpu_s": 6.0, "cpu_ms_per_request": 0.5124, "busiest_fraction": 0.1249}
-    assert describe_client(client, 0.0014) == (
+    assert describe_client(client, {"lateness_p99_s": 0.0014, "longest_standstill_s": 0.0083}) == (
         "the load generator sent 99 % of the requests within 1.4 ms of their instants, for 0.51 ms of processor time "
-        "each; its busiest process took 12 % of a processor"
+        "each; its busiest process took 12 % of a processor, and none stood still for more than 8 ms"
     )
 
 
 def test_where_nothing_was_sent_no_request_has_a_cost() -> None:
     client = {"cpu_s": 0.1, "cpu_ms_per_request": None, "busiest_fraction": 0.02}
-    assert (
-        describe_client(client, None) == "the load generator sent nothing; its busiest process took 2 % of a processor"
+    assert describe_client(client, {"lateness_p99_s": None, "longest_standstill_s": None}) == (
+        "the load generator sent nothing; its busiest process took 2 % of a processor"
     )
