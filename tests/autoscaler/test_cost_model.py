@@ -87,12 +87,16 @@ def test_an_unknown_profile_is_an_error_that_lists_the_known_ones() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("host_s: 0.003", "host_s: 0.003\nhost_ms: 3", "unknown key 'host_ms'; known keys: block_tokens, "),
-        ("token_s: 0.00002", "token_s: -1", r"'token_s': input should be greater than or equal to 0, got -1"),
+        ("host_s: 0.0002363", "host_s: 0.0002363\nhost_ms: 3", "unknown key 'host_ms'; known keys: block_tokens, "),
+        ("\ntoken_s: 6.058e-06", "\ntoken_s: -1", r"'token_s': input should be greater than or equal to 0, got -1"),
         ("kv_cache_tokens: 32768", "kv_cache_tokens: 128", "must hold at least 2 blocks"),
         ("max_sequences: 32", "", "key 'max_sequences' is missing"),
         ("mixed_kv_token_s: 0.0", "", "key 'mixed_kv_token_s' is missing"),
-        ("host_s_range: [0.001, 0.006]", "host_s_range: [0.004, 0.006]", r"host_s must lie in host_s_range, got 0.003"),
+        (
+            "host_s_range: [0.000127, 0.0005743]",
+            "host_s_range: [0.0004, 0.0006]",
+            r"host_s must lie in host_s_range, got 0.0002363",
+        ),
     ],
 )
 def test_a_wrong_profile_is_an_error_that_names_the_key(tmp_path: Path, old: str, new: str, message: str) -> None:
