@@ -128,7 +128,7 @@ def gather_facts(results: Results) -> RunFacts:
 
 def describe_client(client: Mapping[str, Any], validity: Mapping[str, Any]) -> str:
     """How punctual the load generator was, and what sending cost it, in a sentence."""
-    lateness_p99_s, stood_s = validity["lateness_p99_s"], validity["longest_standstill_s"]
+    lateness_p99_s, stood_s = validity["lateness_p99_s"], validity.get("longest_standstill_s")
     busy = f"its busiest process took {100 * client['busiest_fraction']:.0f} % of a processor"
     busy += "" if stood_s is None else f", and none stood still for more than {1000 * stood_s:.0f} ms"
     if lateness_p99_s is None or client["cpu_ms_per_request"] is None:
