@@ -90,4 +90,4 @@ def test_a_replay_whose_driver_was_killed_says_where_the_rest_of_it_lies(home: P
     theirs.touch()
     _, ended_s, gathered = recover(home, trace)
     assert ended_s == pytest.approx(10.0)
-    assert set(gathered.table["cause"].to_pylist()) == {"client_lost"}
+    assert set(gathered.table["cause"].to_pylist()) == {"run_ended"}
