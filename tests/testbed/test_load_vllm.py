@@ -131,8 +131,10 @@ def steady(requests: int, gap_s: float, prompt_tokens: int, output_tokens: int) 
 def test_every_token_that_vllm_counts_was_asked_for_and_received(server: Server, tmp_path: Path) -> None:
     rng = np.random.default_rng(5)
     arrival_s = np.sort(rng.uniform(0, 15, 45))
-    lengths = rng.integers(5, 120, 45), rng.integers(1, 40, 45)
-    trace = make_trace("mixed", arrival_s, *lengths, service=rng.integers(0, 2, 45), duration_s=15.0)
+    prompt_tokens, output_tokens = rng.integers(5, 120, 45), rng.integers(1, 40, 45)
+    output_tokens[20] = 1900  # takes seconds, so that metrics scraped each second find it in the KV cache
+    service = rng.integers(0, 2, 45)
+    trace = make_trace("mixed", arrival_s, prompt_tokens, output_tokens, service=service, duration_s=15.0)
     before = {name: server.metric(name) for name in ("vllm:prompt_tokens_total", "vllm:generation_tokens_total")}
     found = results_of(load(server, trace, tmp_path, "--chunk-tokens"), tmp_path)
 
