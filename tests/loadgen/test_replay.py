@@ -4,7 +4,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,17 @@ class PromptsThatTellTheProcess:
     def texts(self, trace: Trace, rows: Sequence[int], seed: int) -> Iterator[str]:
         (self._folder / str(os.getpid())).write_text(str(os.getpriority(os.PRIO_PROCESS, 0)))
         return synthetic_prompts().texts(trace, rows, seed)
+
+
+def strike_one(processes: Path, number: signal.Signals, victims: list[int]) -> Callable[[ReplayProgress], None]:
+    """Send a signal to one of the actors that left their ids in `processes`, once each has answers; notes which."""
+
+    def strike(progress: ReplayProgress) -> None:
+        if progress.ok >= 10 and not victims:
+            victims.append(int(next(processes.iterdir()).name))
+            os.kill(victims[0], number)
+
+    return strike
 
 
 class PromptsThatFail:
@@ -152,20 +163,13 @@ def test_an_actor_that_is_killed_leaves_its_requests_as_lost_and_the_others_ok(s
     processes, out = tmp_path / "processes", tmp_path / "out"
     processes.mkdir()
     out.mkdir()
-    victims: list[int] = []
-
-    def kill_one(progress: ReplayProgress) -> None:
-        if progress.ok >= 10 and not victims:  # so that each actor has some
-            victims.append(int(next(processes.iterdir()).name))
-            os.kill(victims[0], signal.SIGKILL)
-
     server.script_for = server.stream(ttft_s=0.5)  # so that some are on their way at any time
     outcome = run(
         server.url,
         even_trace(80, 0.05),
         out,
         prompts=PromptsThatTellTheProcess(processes),
-        on_progress=kill_one,
+        on_progress=strike_one(processes, signal.SIGKILL, []),
     )
     niceness = {int(each.read_text()) for each in processes.iterdir()}
     assert niceness == {os.getpriority(os.PRIO_PROCESS, 0)}  # Ray's own processes yield to all others
@@ -196,18 +200,12 @@ def test_an_actor_that_is_frozen_is_lost_after_its_time_and_ended(
     processes.mkdir()
     out.mkdir()
     victims: list[int] = []
-
-    def freeze_one(progress: ReplayProgress) -> None:
-        if progress.ok >= 10 and not victims:
-            victims.append(int(next(processes.iterdir()).name))
-            os.kill(victims[0], signal.SIGSTOP)
-
     outcome = run(
         server.url,
         even_trace(60, 0.05),
         out,
         prompts=PromptsThatTellTheProcess(processes),
-        on_progress=freeze_one,
+        on_progress=strike_one(processes, signal.SIGSTOP, victims),
     )
     rows = outcome.table.to_pylist()
     lost = [row for row in rows if row["status"] != "ok"]
